@@ -1,0 +1,215 @@
+"""A run's configuration: one YAML, fully validated before anything is computed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+
+from fedsiege import registry
+from fedsiege.arena.validate import build, plain
+from fedsiege.attacks.base import Attack
+from fedsiege.defenses.base import Defense
+from fedsiege.defenses.compose import Pipeline, compose
+from fedsiege.errors import ConfigError, nearest
+from fedsiege.federation.loop import FederationConfig
+from fedsiege.federation.server import ServerConfig
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """Which interactions the clients hold.
+
+    Parameters
+    ----------
+    name : str or None
+        A named data set (``fedsiege list``).
+    path : str or None
+        A file of one's own instead, relative to the configuration file.
+    format : str or None
+        Its format, if the name of the file does not tell.
+    users, items, interactions : int or None
+        Size of the ``synthetic`` data set.
+    protocol : {"fair", "paper"}
+        Whether training negatives may be held-out items (``fair``), or spare them, as the public code of the AAAI
+        2023 paper does, which lets clients know what is held out.
+    """
+
+    name: str | None = None
+    path: str | None = None
+    format: str | None = None
+    users: int | None = None
+    items: int | None = None
+    interactions: int | None = None
+    protocol: Literal["fair", "paper"] = "fair"
+
+    def __post_init__(self) -> None:
+        """Require exactly one source (ConfigError)."""
+        if (self.name is None) == (self.path is None):
+            raise ConfigError("dataset needs either `name` (see `fedsiege list`) or `path`, and not both")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result.
+
+    Parameters
+    ----------
+    dataset : DatasetConfig
+        The clients' data.
+    model, attack, defense : object
+        Plug-ins with their hyper-parameters.
+    federation : FederationConfig
+        Clients, rounds, malicious share, evaluation.
+    server : ServerConfig
+        Server optimizer.
+    seed : int
+        Address of all randomness.
+    plugins : tuple of str
+        Python files with plug-ins of one's own.
+    """
+
+    dataset: DatasetConfig
+    model: Any
+    attack: Attack
+    defense: Defense
+    federation: FederationConfig = field(default_factory=FederationConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+    seed: int = 0
+    plugins: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the resolved configuration as plain values; `parse` of it gives the same configuration."""
+        return {
+            "seed": self.seed,
+            "dataset": {k: v for k, v in plain(self.dataset).items() if v is not None},
+            "model": named(self.model),
+            "attack": named(self.attack),
+            "defense": named(self.defense),
+            "federation": plain(self.federation),
+            "server": plain(self.server),
+            **({"plugins": list(self.plugins)} if self.plugins else {}),
+        }
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that identify the resolved configuration."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def with_seed(self, seed: int) -> RunConfig:
+        """Return the same configuration under another seed."""
+        return replace(self, seed=seed)
+
+
+def named(plugin: Any) -> dict[str, Any]:
+    """Return a plug-in as ``{"name": …, parameters}``; a composition holds its parts' parameters by name."""
+    if isinstance(plugin, Pipeline):
+        parts: dict[str, Any] = {}
+        for part in plugin.parts:
+            parts[part.name] = plain(part)
+        return {"name": plugin.name, **parts}
+    return {"name": plugin.name, **plain(plugin)}
+
+
+def plugin(kind: registry.Kind, spec: Any) -> Any:
+    """Return the plug-in that `spec` describes: a name, or a mapping with ``name`` and hyper-parameters.
+
+    Defenses may be composed as ``a+b``; the parameters of each part then stand under its name.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name or field, or a value of the wrong type.
+    """
+    what = registry.SINGULAR[kind]
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        raise ConfigError(f"{what} must be a name or a mapping with a `name`, got {spec!r}")
+    name = spec["name"]
+    values = {k: v for k, v in spec.items() if k != "name"}
+    if kind == "defenses" and "+" in name and name not in registry.entries(kind):
+        parts = name.split("+")
+        for key in values:
+            if key not in parts:
+                raise ConfigError(f"{what} ({name}) has no part {key!r}: {nearest(str(key), parts)}")
+        return compose(
+            tuple(build(registry.load(kind, part), values.get(part) or {}, f"{what} ({part})") for part in parts)
+        )
+    return build(registry.load(kind, name), values, f"{what} ({name})")
+
+
+SECTIONS = ("dataset", "model", "attack", "defense", "federation", "server", "seed", "plugins")
+
+
+def parse(values: Any, base: Path | None = None) -> RunConfig:
+    """Return the validated configuration of a mapping read from YAML.
+
+    Parameters
+    ----------
+    values : mapping
+        Sections ``dataset``, ``model``, ``attack``, ``defense``, ``federation``, ``server``, ``seed``, ``plugins``;
+        all but ``dataset`` have defaults.
+    base : Path, optional
+        Folder to which relative paths refer.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first thing that is wrong and the nearest valid name.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"a configuration is a mapping of {', '.join(SECTIONS)}; got {type(values).__name__}")
+    for name in values:
+        if name not in SECTIONS:
+            raise ConfigError(f"a configuration has no section {name!r}: {nearest(str(name), SECTIONS)}")
+    if "dataset" not in values:
+        raise ConfigError("a configuration needs a `dataset` section, such as `dataset: ml-1m`")
+    folder = base or Path()
+    plugins = tuple(str(p) for p in values.get("plugins") or ())
+    for file in plugins:
+        registry.load_file((folder / file).resolve())
+    dataset = values["dataset"]
+    if isinstance(dataset, str):
+        dataset = {"name": dataset}
+    for name in ("dataset", "federation", "server"):
+        if not isinstance(values.get(name, {}) if name != "dataset" else dataset, Mapping):
+            raise ConfigError(f"section {name!r} must be a mapping")
+    seed = values.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ConfigError(f"seed must be an integer, got {seed!r}")
+    data = build(DatasetConfig, dataset, "dataset")
+    if data.path is not None:
+        data = replace(data, path=str((folder / data.path).resolve()))
+    return RunConfig(
+        data,
+        plugin("models", values.get("model", "mf")),
+        cast(Attack, plugin("attacks", values.get("attack", "none"))),
+        cast(Defense, plugin("defenses", values.get("defense", "none"))),
+        build(FederationConfig, values.get("federation") or {}, "federation"),
+        build(ServerConfig, values.get("server") or {}, "server"),
+        seed,
+        tuple(str((folder / p).resolve()) for p in plugins),
+    )
+
+
+def read(path: Path) -> RunConfig:
+    """Read and validate a YAML configuration; ConfigError names file and cause."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        return parse(values, path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error

@@ -1,0 +1,131 @@
+"""The run folder: what a run leaves behind, and from which everything else is made.
+
+=====================  =======================================================================
+``config.yaml``        the resolved configuration
+``environment.json``   versions, hardware, commit, data checksums and the command that repeats it
+``rounds.jsonl``       one record per round: loss, metrics, cohort, verdict of every upload
+``timing.jsonl``       wall seconds per stretch of rounds (kept apart: results must not depend on them)
+``checkpoint``         the newest resumable state (safetensors)
+``model.safetensors``  the final shared parameters
+``result.json``        the result; its presence means that the run is finished
+=====================  =======================================================================
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedsiege.errors import RunError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Path of the resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Path of the environment."""
+        return self.path / "environment.json"
+
+    @property
+    def rounds(self) -> Path:
+        """Path of the per-round records."""
+        return self.path / "rounds.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        """Path of the timings."""
+        return self.path / "timing.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the newest checkpoint."""
+        return self.path / "checkpoint"
+
+    @property
+    def model(self) -> Path:
+        """Path of the final shared parameters."""
+        return self.path / "model.safetensors"
+
+    @property
+    def result(self) -> Path:
+        """Path of the result."""
+        return self.path / "result.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended."""
+        return self.result.is_file()
+
+    def read_result(self) -> dict[str, Any]:
+        """Return the result; RunError if the run is not finished or the file is damaged."""
+        return self._json(self.result, "the run is not finished; start `fedsiege run` on the folder to resume it")
+
+    def read_environment(self) -> dict[str, Any]:
+        """Return the environment; RunError if it is missing."""
+        return self._json(self.environment, "the folder is not a run folder, or the run never started")
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the resolved configuration as plain values; RunError if it is missing."""
+        if not self.config.is_file():
+            raise RunError(f"{self.path} holds no config.yaml, so it is not a run folder")
+        return yaml.safe_load(self.config.read_text(encoding="utf-8"))
+
+    def _json(self, path: Path, remedy: str) -> dict[str, Any]:
+        if not path.is_file():
+            raise RunError(f"{path} does not exist: {remedy}")
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise RunError(f"{path} is damaged ({error}); delete it and resume the run") from error
+
+    def read_rounds(self) -> Iterator[dict[str, Any]]:
+        """Yield the records of the rounds; a torn last line (of a killed run) is left out."""
+        if not self.rounds.is_file():
+            return
+        with self.rounds.open(encoding="utf-8") as file:
+            for line in file:
+                if not line.endswith("\n"):
+                    return
+                yield json.loads(line)
+
+    def seconds_per_round(self) -> float:
+        """Return the median wall seconds of a round without its evaluation, NaN if nothing was timed."""
+        if not self.timing.is_file():
+            return float("nan")
+        lines = [json.loads(line) for line in self.timing.read_text().splitlines() if line.endswith("}")]
+        values = sorted(entry["seconds"] / entry["rounds"] for entry in lines if entry.get("rounds"))
+        return values[len(values) // 2] if values else float("nan")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; RunError if another process holds it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise RunError(f"cannot use run folder {self.path}: {error.strerror}; choose another with --out") from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"another process is working in {self.path}; wait for it or choose another") from error
+            yield
+        finally:
+            os.close(handle)

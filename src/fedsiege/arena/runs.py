@@ -1,0 +1,259 @@
+"""One run from configuration to result: started, killed at any moment, resumed, finished once."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from fedsiege.arena import environment
+from fedsiege.arena.config import RunConfig, parse
+from fedsiege.arena.data import load_dataset
+from fedsiege.arena.folder import RunFolder
+from fedsiege.attacks.base import Knowledge
+from fedsiege.errors import RunError
+from fedsiege.federation import checkpoint
+from fedsiege.federation.loop import Federation
+from fedsiege.federation.record import RoundRecord
+from fedsiege.metrics.detection import per_round
+
+environment.commit()
+Progress = Callable[[RoundRecord, float], None]
+
+
+@contextmanager
+def thread_limit(threads: int | None) -> Iterator[int]:
+    """Limit torch and numba to `threads` (default: all cores) for the time of a run; yields the number."""
+    import numba
+    import torch
+
+    count = threads or int(os.environ.get("FEDSIEGE_THREADS", 0)) or os.cpu_count() or 1
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(count)
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(min(count, most))
+    try:
+        yield count
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
+
+
+class Interrupt:
+    """Turns Ctrl-C and SIGTERM into a request to stop after the current round; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __enter__(self) -> Interrupt:
+        """Install the handlers, where this is the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put the former handlers back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def assemble(config: RunConfig) -> tuple[Federation, dict[str, Any]]:
+    """Return the federation of a configuration and what is known of its data."""
+    dataset = load_dataset(config.dataset, config.seed)
+    learner = config.model.build(dataset, config.dataset.protocol, config.seed)
+    federation = Federation(learner, config.attack, config.defense, config.federation, config.server, config.seed)
+    return federation, dict(dataset.info)
+
+
+def _open(config: RunConfig, folder: RunFolder) -> None:
+    """Create the folder, or check that what it holds is this configuration (RunError)."""
+    if not folder.config.exists():
+        if any(p.name not in (".lock",) for p in folder.path.iterdir()):
+            raise RunError(f"{folder.path} is not empty and not a run folder; choose another with --out")
+        text = yaml.safe_dump(config.to_dict(), sort_keys=False)
+        checkpoint.write_atomic(folder.config, text.encode())
+        return
+    theirs = parse(folder.read_config())
+    if theirs.hash != config.hash:
+        ours, other = config.to_dict(), theirs.to_dict()
+        changed = next(k for k in ours if ours[k] != other.get(k))
+        raise RunError(
+            f"{folder.path} holds a run of another configuration (section {changed!r} differs); "
+            f"choose another folder with --out"
+        )
+
+
+def _resume(federation: Federation, folder: RunFolder) -> None:
+    """Load the newest checkpoint and cut the records back to it."""
+    offset = 0
+    if folder.checkpoint.exists():
+        state = checkpoint.load(folder.checkpoint)
+        federation.load(state["federation"])
+        offset = int(state["offset"])
+    if folder.rounds.exists():
+        if folder.rounds.stat().st_size < offset:
+            raise RunError(f"{folder.rounds} is shorter than its checkpoint says; delete the folder and start over")
+        os.truncate(folder.rounds, offset)
+
+
+def execute(
+    config: RunConfig,
+    path: Path,
+    *,
+    threads: int | None = None,
+    checkpoint_every: int = 500,
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """Run a configuration in the folder `path`, or resume what is there, and return the result.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What to run.
+    path : Path
+        Run folder; made if needed. A finished one is not run again: its result is returned.
+    threads : int, optional
+        Threads of this run; results do not depend on it for matrix factorisation.
+    checkpoint_every : int
+        Rounds between checkpoints; also the most that a killed run has to repeat.
+    progress : callable, optional
+        Called after each round with its record and its wall seconds.
+    command : str, optional
+        The command line that repeats the run.
+
+    Raises
+    ------
+    RunError
+        If the folder belongs to another configuration or process, or cannot be written.
+    """
+    folder = RunFolder(path)
+    with folder.lock(), thread_limit(threads) as count:
+        _open(config, folder)
+        if folder.finished:
+            return folder.read_result()
+        federation, info = assemble(config)
+        _resume(federation, folder)
+        described = environment.describe(count, command or f"fedsiege run {path / 'config.yaml'} --out {path}")
+        checkpoint.write_atomic(
+            folder.environment, json.dumps({**described, "data": info, "config_hash": config.hash}, indent=2).encode()
+        )
+        _rounds(federation, folder, checkpoint_every, progress)
+        checkpoint.save(folder.model, federation.model.snapshot())
+        result = summarise(config, federation, folder)
+        checkpoint.write_atomic(folder.result, (json.dumps(result, indent=2) + "\n").encode())
+        folder.checkpoint.unlink(missing_ok=True)
+        return result
+
+
+def _rounds(federation: Federation, folder: RunFolder, every: int, progress: Progress | None) -> None:
+    """Run the rounds that are left, with records appended and checkpoints written.
+
+    An interrupt ends the current round, writes a checkpoint and then raises KeyboardInterrupt.
+    """
+    timed, seconds, started = 0, 0.0, time.perf_counter()
+    try:
+        records = folder.rounds.open("a", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write {folder.rounds}: {error.strerror}") from error
+
+    def save() -> None:
+        nonlocal timed, seconds
+        records.flush()
+        os.fsync(records.fileno())
+        checkpoint.save(folder.checkpoint, {"federation": federation.state(), "offset": folder.rounds.stat().st_size})
+        if timed:
+            with folder.timing.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"round": federation.done, "rounds": timed, "seconds": seconds}) + "\n")
+        timed, seconds = 0, 0.0
+
+    with records, Interrupt() as interrupt:
+        try:
+            for record in federation.rounds():
+                spent = time.perf_counter() - started
+                records.write(json.dumps(record.to_json(), separators=(",", ":")) + "\n")
+                if not record.metrics:
+                    timed, seconds = timed + 1, seconds + spent
+                if progress is not None:
+                    progress(record, spent)
+                if (record.round % every == 0 or interrupt.asked) and record.round < federation.config.rounds:
+                    save()
+                    if interrupt.asked:
+                        raise KeyboardInterrupt
+                started = time.perf_counter()
+            records.flush()
+            os.fsync(records.fileno())
+            if timed:
+                with folder.timing.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"round": federation.done, "rounds": timed, "seconds": seconds}) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"cannot write to {folder.path}: {error.strerror or error}; make room and start again: the run resumes "
+                f"from its last checkpoint"
+            ) from error
+
+
+def best_round(evaluations: list[dict[str, Any]], cutoff: int) -> dict[str, Any]:
+    """Return the evaluation with the highest HR@`cutoff` on validation, the earliest of equal ones."""
+    return max(evaluations, key=lambda e: (e["metrics"]["valid"].get(f"HR@{cutoff}") or -math.inf, -e["round"]))
+
+
+def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> dict[str, Any]:
+    """Return the result of a finished run from its records alone (no clock enters it)."""
+    evaluations, rounds, malicious, accepted, applied, finite = [], [], [], [], 0, True
+    judged = False
+    for record in folder.read_rounds():
+        if record["metrics"]:
+            evaluations.append({"round": record["round"], "metrics": record["metrics"]})
+        rejected = {client for client, _ in record["rejected"]}
+        bad = set(record["malicious"])
+        judged = judged or bool(rejected)
+        applied += record["applied"]
+        finite = finite and record["loss"] is not None
+        for client in record["cohort"]:
+            rounds.append(record["round"])
+            malicious.append(client in bad)
+            accepted.append(client not in rejected)
+    attackers = int(federation.is_malicious.sum())
+    detection = per_round(np.array(rounds), np.array(malicious, bool), np.array(accepted, bool), attackers)
+    best = best_round(evaluations, federation.config.cutoffs[0])
+    return {
+        "config_hash": config.hash,
+        "seed": config.seed,
+        "attack": config.attack.name,
+        "defense": config.defense.name,
+        "model": config.model.name,
+        "dataset": config.dataset.name or Path(str(config.dataset.path)).name,
+        "protocol": config.dataset.protocol,
+        "rounds": federation.done,
+        "rounds_applied": applied,
+        "malicious_clients": attackers,
+        "scored_clients": len(federation.scored),
+        "threat_model": {
+            "knowledge": Knowledge(config.attack.knowledge).words,
+            "told_byzantine": federation.told(),
+        },
+        "last": evaluations[-1],
+        "best": best,
+        "selected_by": f"valid HR@{federation.config.cutoffs[0]}",
+        "rejects": judged,
+        "detection": {k: (None if math.isnan(v) else v) for k, v in detection.items()},
+        "finite": finite,
+    }

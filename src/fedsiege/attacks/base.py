@@ -1,0 +1,163 @@
+"""The attack interface and what an attack may know.
+
+An attack declares its knowledge; the simulator hands it an `AttackView` with exactly that. Asking for more is a
+`KnowledgeError`, so a threat model is a type and not a habit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from fedsiege.errors import KnowledgeError
+from fedsiege.learners.base import ItemTask, LocalData, ModelView, Pairs, State
+from fedsiege.rng import generator
+from fedsiege.updates import ModelSpec, UpdateBatch
+
+
+class Knowledge(Flag):
+    """What an attack may see. Every level includes the malicious clients' own data and code."""
+
+    NONE = 0
+    MODEL = auto()
+    """The model that the server broadcasts."""
+    COALITION = auto()
+    """Honest updates of all malicious clients, sampled in this round or not."""
+    BENIGN = auto()
+    """The updates of the benign clients of the round (omniscient)."""
+    ORACLE = auto()
+    """A replayable copy of the server's defense."""
+
+    @property
+    def words(self) -> str:
+        """The level in words, such as ``"coalition + model"``, as it is stored beside every score."""
+        return " + ".join(sorted(str(flag.name).lower() for flag in self)) or "own data"
+
+
+def _refuse(*_: object) -> UpdateBatch:
+    raise KnowledgeError("this view grants nothing")
+
+
+@dataclass
+class AttackView:
+    """What one round shows to the attacker, cut to the attack's declared knowledge.
+
+    Parameters
+    ----------
+    grants : Knowledge
+        What may be asked for.
+    spec : ModelSpec
+        Names and shapes of the shared parameters (always known: the attacker runs the client's code).
+    seed, round : int
+        Address of the attacker's randomness.
+    cohort : int
+        Number of clients in the round.
+    coalition : numpy.ndarray
+        int64: ids of all malicious clients.
+    present : numpy.ndarray
+        int64: ids of the malicious clients sampled in this round, in the order of their uploads.
+    """
+
+    grants: Knowledge
+    spec: ModelSpec
+    seed: int
+    round: int
+    cohort: int
+    coalition: np.ndarray
+    present: np.ndarray
+    _model: ModelView | None = None
+    _train: Callable[[np.ndarray], UpdateBatch] = field(default=_refuse)
+    _task: Callable[[np.ndarray, ItemTask], UpdateBatch] = field(default=_refuse)
+    _benign: Callable[[], UpdateBatch] = field(default=_refuse)
+
+    def _require(self, level: Knowledge) -> None:
+        if level not in self.grants:
+            raise KnowledgeError(
+                f"the attack asked for {level.words!r} but declares {self.grants.words!r}; "
+                f"add it to the attack's `knowledge`"
+            )
+
+    def rng(self, *where: int) -> np.random.Generator:
+        """Return the attacker's generator of this round (and of further coordinates)."""
+        return generator(self.seed, "attack", self.round, *where)
+
+    @property
+    def model(self) -> ModelView:
+        """The broadcast model; needs ``Knowledge.MODEL``."""
+        self._require(Knowledge.MODEL)
+        assert self._model is not None
+        return self._model
+
+    def pool(self, limit: int | None = None) -> np.ndarray:
+        """Return ids of the coalition: those present first, then others by lot, at most `limit`."""
+        others = np.setdiff1d(self.coalition, self.present)
+        if limit is not None and limit < self.coalition.size:
+            others = np.sort(self.rng(0).permutation(others)[: max(limit - self.present.size, 0)])
+        return np.concatenate([self.present, others])[:limit]
+
+    def honest(self, clients: np.ndarray) -> UpdateBatch:
+        """Return what members of the coalition would upload honestly; needs ``Knowledge.COALITION``."""
+        self._require(Knowledge.COALITION)
+        return self._train(clients)
+
+    def task(self, clients: np.ndarray, task: ItemTask) -> UpdateBatch:
+        """Return what an extra local objective alone would make members upload (own data and code)."""
+        return self._task(clients, task)
+
+    def benign(self) -> UpdateBatch:
+        """Return the benign uploads of this round; needs ``Knowledge.BENIGN``."""
+        self._require(Knowledge.BENIGN)
+        return self._benign()
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """A poisoning attack: a frozen dataclass of hyper-parameters with pure steps.
+
+    ``step`` gets the honest (or data-poisoned) uploads of the malicious clients of the round and returns what
+    they upload instead. ``poisons_data`` attacks also have their clients' training pairs replaced through
+    ``poison``. With ``honest`` the coalition does what honest clients do, client-side defenses included.
+    """
+
+    name: ClassVar[str]
+    knowledge: ClassVar[Knowledge]
+    poisons_data: ClassVar[bool]
+    honest: ClassVar[bool]
+
+    def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
+        """Return the state before the first round."""
+        ...
+
+    def poison(self, data: LocalData, rng: np.random.Generator) -> Pairs:
+        """Return the pairs on which malicious clients train; called only if ``poisons_data``."""
+        ...
+
+    def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+        """Return the malicious uploads of this round, same clients in the same order, and the next state."""
+        ...
+
+
+@dataclass(frozen=True)
+class AttackBase:
+    """Defaults for attacks: no state, no data poisoning, uploads unchanged."""
+
+    name: ClassVar[str] = ""
+    knowledge: ClassVar[Knowledge] = Knowledge.NONE
+    poisons_data: ClassVar[bool] = False
+    honest: ClassVar[bool] = False
+
+    def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
+        """Return an empty state."""
+        return {}
+
+    def poison(self, data: LocalData, rng: np.random.Generator) -> Pairs:
+        """Leave the data as it is."""
+        return data.pairs
+
+    def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+        """Leave the uploads as they are."""
+        return updates, state

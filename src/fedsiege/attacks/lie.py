@@ -1,0 +1,64 @@
+"""LIE: the mean of honest updates, shifted by as little as honest updates differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import ndtri
+
+from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
+from fedsiege.attacks.craft import coalition, combined, same_for_all
+from fedsiege.checks import is_real, require
+from fedsiege.learners.base import State
+from fedsiege.updates import UpdateBatch
+
+FALLBACK = 1.5
+
+
+def z_max(n: int, m: int) -> float:
+    """Return the number of standard deviations that `m` malicious clients among `n` may shift the mean.
+
+    The attacker needs s = ⌊n/2 + 1⌋ − m honest supporters, so z is the normal quantile of (n − m − s) / (n
+    − m). That shifts nothing away from the mean (z ≤ 0, as with one attacker among fifty) or is not defined
+    (a coalition with a majority needs no supporters) in some cohorts; there z is 1.5, as in the paper's
+    experiments on MNIST.
+    """
+    honest = n - m
+    if honest <= 0:
+        return FALLBACK
+    supporters = n // 2 + 1 - m
+    z = float(ndtri((honest - supporters) / honest))
+    return z if np.isfinite(z) and z > 0 else FALLBACK
+
+
+@dataclass(frozen=True)
+class LIE(AttackBase):
+    """LIE: a little is enough; upload the honest mean, shifted by z standard deviations.
+
+    In gradients that is mean − z·std, coordinate by coordinate over the coalition's honest gradients. An
+    update is minus a gradient, so here it is mean + z·std. All malicious clients of a round upload the same
+    vector.
+
+    Reference: Baruch et al., A Little Is Enough, NeurIPS 2019, section 3 (preventing convergence).
+
+    Parameters
+    ----------
+    z : float, optional
+        Number of standard deviations; None takes the paper's formula for this cohort, see `z_max`.
+    """
+
+    name: ClassVar[str] = "lie"
+    knowledge: ClassVar[Knowledge] = Knowledge.COALITION
+    z: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.z is None or is_real(self.z), "lie.z", self.z, "a finite number or None")
+
+    def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+        """Replace every upload by the shifted mean."""
+        z = z_max(view.cohort, updates.n) if self.z is None else self.z
+        mean, std = coalition(view)
+        return same_for_all(updates, combined(mean, std, lambda m, s: m + z * s)), state

@@ -1,0 +1,48 @@
+"""Range checks of hyper-parameters: one wording for all plug-ins."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+from fedsiege.errors import ConfigError
+
+WEIGHTINGS = ("samples", "uniform")
+
+
+def require(ok: bool, field: str, value: object, allowed: str) -> None:
+    """Raise a ConfigError that names `field`, its `value` and what is `allowed`, unless `ok`."""
+    if not ok:
+        raise ConfigError(f"{field} is {value!r}; it must be {allowed}")
+
+
+def is_real(value: object) -> bool:
+    """Tell whether `value` is a finite number (a bool is none)."""
+    # NaN and the infinities differ from themselves minus themselves.
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) - float(value) == 0.0
+
+
+def is_count(value: object) -> bool:
+    """Tell whether `value` is an integer of at least 0 (a bool is none)."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+
+
+def check_weighting(field: str, value: object) -> None:
+    """Check how accepted uploads are weighted."""
+    require(value in WEIGHTINGS, field, value, "'samples' or 'uniform'")
+
+
+def check_share(field: str, value: object, below: float = 1.0) -> None:
+    """Check a number of clients: an int ≥ 0, or a float fraction of the cohort in [0, `below`)."""
+    fraction = not isinstance(value, Integral) and is_real(value) and 0.0 <= float(value) < below  # type: ignore[arg-type]
+    require(is_count(value) or fraction, field, value, f"an int of at least 0 or a fraction in [0, {below:g})")
+
+
+def share_of(value: int | float, n: int) -> int:
+    """Return a number of clients among `n`: an int as it is, a fraction rounded up.
+
+    Rounding up forgives float error, so 0.07 of 100 is 7 and not 8.
+    """
+    if isinstance(value, Integral):
+        return int(value)
+    whole = float(value) * n
+    return int(whole + 1.0 - 1e-9)

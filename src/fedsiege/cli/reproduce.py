@@ -1,0 +1,154 @@
+"""``fedsiege reproduce``: a published table or figure, ours beside the paper's."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from fedsiege.cli.arguments import option
+from fedsiege.cli.console import err, number, out, print_json, table
+from fedsiege.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedsiege.arena.grid import Cell
+    from fedsiege.arena.reproduce import Table
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Run the cells that a published table or figure needs, and print ours beside the paper's.
+
+    Finished cells are never run twice, and cells that two tables share are run once. Every cell resumes where it
+    was stopped.
+
+    Parameters
+    ----------
+    id
+        What to reproduce; --list shows all.
+    seeds
+        Seeds to run, such as --seeds 0 1 2; default: as many as the target says.
+    rounds
+        Rounds of each run; default: the paper's.
+    cells
+        Globs that narrow the cells, such as mf/ml-1m/*; --dry-run shows their names.
+    jobs
+        Cells that run side by side; default: one a core.
+    out
+        Folder of the runs.
+    publish
+        Folder for the table, its page and its figures, such as docs/results; default: "reproduced" in --out.
+    show
+        List what can be reproduced, and run nothing.
+    dry_run
+        List the cells with their folders, and run nothing.
+    json
+        Print JSON instead of tables.
+    """
+
+    id: Annotated[str | None, tyro.conf.Positional, option("ID")] = None
+    seeds: Annotated[tuple[int, ...], option("SEED ...")] = ()
+    rounds: Annotated[int | None, option("N")] = None
+    cells: Annotated[tuple[str, ...], option("GLOB ...")] = ()
+    jobs: Annotated[int | None, option("N")] = None
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
+    publish: Annotated[Path | None, option("DIR")] = None
+    show: Annotated[bool, option(name="list")] = False
+    dry_run: Annotated[bool, option()] = False
+    json: Annotated[bool, option()] = False
+
+    def command(self) -> str:
+        """Return the command that runs these cells, wherever and however many at a time."""
+        return replace(self, jobs=None, out=Path("runs")).resume()
+
+    def resume(self) -> str:
+        """Return the command that goes on with these cells."""
+        words = ["fedsiege", "reproduce", *([self.id] if self.id else [])]
+        words += ["--seeds", *map(str, self.seeds)] if self.seeds else []
+        words += ["--rounds", str(self.rounds)] if self.rounds else []
+        words += ["--cells", *self.cells] if self.cells else []
+        words += ["--jobs", str(self.jobs)] if self.jobs else []
+        words += ["--out", str(self.out)] if self.out != Path("runs") else []
+        words += ["--publish", str(self.publish)] if self.publish else []
+        return shlex.join(words)
+
+    def __call__(self) -> int:
+        """Run the cells, print the table, draw; 1 if some cells failed."""
+        if self.show or self.id is None:
+            return self._targets()
+        for name, value in (("rounds", self.rounds), ("jobs", self.jobs)):
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} {value} must be at least 1")
+        from fedsiege.arena import reproduce
+
+        cells = reproduce.plan(self.id, self.seeds or None, self.rounds, self.cells or None, self.out)
+        if self.dry_run:
+            return self._plan(cells)
+        from fedsiege.arena.grid import run_cells
+        from fedsiege.cli.progress import GridProgress
+
+        with GridProgress(cells) as progress:
+            outcomes = run_cells(cells, self.jobs, progress)
+        failed = [o for o in outcomes if o.error is not None]
+        result = reproduce.tabulate(self.id, cells)
+        paths = self._write(result, cells)
+        if self.json:
+            failures = [{"cell": o.cell.label, "error": o.error} for o in failed]
+            print_json({**result.to_json(), "failed": failures, "files": [str(p) for p in paths]})
+        else:
+            _show(result)
+            out().print("\n".join(str(p) for p in paths), markup=False, soft_wrap=True)
+        for outcome in failed:
+            err().print(f"failed: {outcome.cell.label}: {outcome.error}", markup=False, soft_wrap=True)
+        return 1 if failed else 0
+
+    def _targets(self) -> int:
+        from fedsiege.arena.targets import TARGETS
+
+        found = [{"id": t.id, "title": t.title, "about": t.about} for t in TARGETS.values()]
+        if self.json:
+            print_json(found)
+        else:
+            rows = [[t["id"], t["title"], t["about"]] for t in found]
+            out().print(table("fedsiege reproduce ID", ["id", "what", "about"], rows))
+        return 0
+
+    def _plan(self, cells: list[Cell]) -> int:
+        from fedsiege.arena.folder import RunFolder
+
+        found = [{"cell": c.label, "folder": str(c.path), "finished": RunFolder(c.path).finished} for c in cells]
+        if self.json:
+            print_json(found)
+        else:
+            for row in found:
+                print(f"{'finished' if row['finished'] else 'to run  '}  {row['cell']}")
+        return 0
+
+    def _write(self, result: Table, cells: list[Cell]) -> list[Path]:
+        """Write the table with its evidence and page, draw what is to be drawn, and return the paths."""
+        from fedsiege.arena.folder import RunFolder
+        from fedsiege.arena.publish import publish
+        from fedsiege.report.reproduction import draw
+
+        assert self.id is not None
+        folder = self.publish or self.out / "reproduced"
+        written = publish(self.id, cells, folder, self.command())
+        finished = {c.label: c.path for c in cells if RunFolder(c.path).finished}
+        return [*written, *draw(self.id, result.rows, finished, folder)]
+
+
+def _show(result: Table) -> None:
+    """Print a table without the columns in which nothing is known."""
+    console = out()
+    known = [c for c in result.columns if any(row.get(c) not in (None, "") for row in result.rows)]
+    numeric = [c for c in known if any(isinstance(row.get(c), int | float) for row in result.rows)]
+    rows: Any = [[number(row.get(c)) for c in known] for row in result.rows]
+    if rows:
+        console.print(table(result.title, known, rows, right=numeric))
+    else:
+        console.print("no finished cell", markup=False)
+    for note in result.notes:
+        console.print(f"- {note}", markup=False)

@@ -1,0 +1,262 @@
+"""Finding, checking and downloading the files of the named data sets.
+
+A data set is looked for under ``$FEDSIEGE_DATA``, then in the cache folder (``$FEDSIEGE_CACHE``, or the
+platform's own), and is downloaded from its official address into the cache if it is in neither. MovieLens
+archives are checked against the MD5 sums that GroupLens publishes, and what is taken out of them against a
+pinned SHA-256 where the genuine file's sum is known. SNAP publishes no sum for Gowalla: it is pinned by trust
+on first use, that is, the SHA-256 of the first download is written beside the file (``….sha256``) and every
+later use must agree with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fedsiege.data.cards import DatasetCard, Layout, Remote, card
+from fedsiege.errors import DataError
+
+DATA_VARIABLE = "FEDSIEGE_DATA"
+CACHE_VARIABLE = "FEDSIEGE_CACHE"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files of a data set on this machine, in the order of ``layout.files``."""
+
+    files: tuple[Path, ...]
+    layout: Layout
+
+    @property
+    def path(self) -> Path:
+        """The file to load, or the folder of a layout with several files."""
+        return self.files[0] if len(self.files) == 1 else self.files[0].parent
+
+
+def data_folder() -> Path | None:
+    """Return the folder that ``$FEDSIEGE_DATA`` names, or None if it is not set.
+
+    Raises
+    ------
+    DataError
+        If it is set and is not a folder: falling back to a download would hide a typing error.
+    """
+    value = os.environ.get(DATA_VARIABLE)
+    if not value:
+        return None
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{DATA_VARIABLE} is {value!r}, which is not a folder; correct or unset it")
+    return folder
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads: ``$FEDSIEGE_CACHE`` or the platform's; it may not exist yet."""
+    value = os.environ.get(CACHE_VARIABLE)
+    if value:
+        return Path(value).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("fedsiege"))
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal, computed once per process and version of the file."""
+    try:
+        state = path.stat()
+        return _sha256(str(path.resolve()), state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; check the path and its rights") from error
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: str, size: int, modified: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find(name: str) -> Found | None:
+    """Return the checked files of a named data set, or None if they are not on this machine.
+
+    Raises
+    ------
+    DataError
+        If a file's SHA-256 is known and differs.
+    """
+    known = card(name)
+    for folder in (data_folder(), cache_folder()):
+        if folder is None:
+            continue
+        for layout in known.layouts:
+            files = tuple(folder / file for file in layout.files)
+            if all(file.is_file() for file in files):
+                for file, expected in zip(files, layout.sha256):
+                    _check(file, expected or _recorded(file), known)
+                return Found(files, layout)
+    return None
+
+
+def locate(name: str, *, download: bool = True) -> Path:
+    """Return the path of a named data set: a file, or the folder of a data set of several files.
+
+    Parameters
+    ----------
+    name : str
+        A name of the catalog.
+    download : bool
+        Whether an absent data set is downloaded.
+
+    Raises
+    ------
+    DataError
+        If it is absent and cannot be downloaded, saying what to get where, or if a known sum differs.
+    """
+    return obtain(name, download=download).path
+
+
+def obtain(name: str, *, download: bool = True) -> Found:
+    """Return the files of a named data set, as `locate`, with their layout."""
+    known = card(name)
+    if known.remote is None:
+        raise DataError(f"{name} is generated in memory and has no file; load it with load({name!r})")
+    found = find(name)
+    if found is None and download:
+        _download(known, known.remote)
+        found = find(name)
+    if found is None:
+        raise DataError(f"{name} is not on this machine; {remedy(known)}")
+    return found
+
+
+def fetch(name: str) -> Path:
+    """Make sure that a named data set is on this machine and return its path; the CLI's ``data fetch``."""
+    return locate(name, download=True)
+
+
+def remedy(known: DatasetCard) -> str:
+    """Return what to download from which address and where to put it."""
+    assert known.remote is not None
+    target = cache_folder() / known.layouts[-1].files[0]
+    what = f"unpack {known.remote.members[0]} from it" if known.remote.members else "put it there as it is"
+    return (
+        f"download {known.remote.url} and {what}: {target} (or the same path below a folder named by {DATA_VARIABLE})"
+    )
+
+
+def _check(file: Path, expected: str | None, known: DatasetCard) -> None:
+    if expected is None:
+        return
+    have = sha256(file)
+    if have != expected:
+        raise DataError(
+            f"{file} is not the {known.name} it claims to be: SHA-256 {have}, expected {expected}; remove it "
+            f"and {remedy(known)}, or load your own file by its path"
+        )
+
+
+def _note(file: Path) -> Path:
+    return file.with_name(file.name + ".sha256")
+
+
+def _recorded(file: Path) -> str | None:
+    """Return the sum that was written beside a file at its first download, if any."""
+    note = _note(file)
+    if not note.is_file():
+        return None
+    words = note.read_text().split()
+    if not words:
+        raise DataError(f"{note} is empty; remove it and {file.name} and fetch the data set again")
+    return words[0]
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn errors of the file system into `DataError` with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = "the disk is full; free some space"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            what = "it cannot be written to"
+        else:
+            what = error.strerror or str(error)
+        raise DataError(
+            f"cache folder {folder}: {what}; or set {CACHE_VARIABLE} to a folder with room and rights"
+        ) from error
+
+
+def write_atomically(target: Path, source: Any) -> None:
+    """Copy an open binary file to `target` through a temporary file beside it and a rename.
+
+    A reader, or a second process fetching the same data set, never sees half a file.
+    """
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _trust(file: Path, target: Path, known: DatasetCard, remote: Remote) -> None:
+    """Take a downloaded file without a published sum: remember its own, or hold it to the remembered one."""
+    try:
+        with gzip.open(file, "rb") as packed:
+            while packed.read(1 << 20):
+                pass
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        # Else an error page of a proxy would be trusted from now on.
+        raise DataError(f"{remote.url} did not give a gzip file ({error}); {remedy(known)}") from error
+    have, before = sha256(file), _recorded(target)
+    if before is not None and before != have:
+        raise DataError(
+            f"{remote.url} has changed since its first download: SHA-256 {have}, expected {before}; if the "
+            f"change is known to be right, remove {_note(target)} and fetch again"
+        )
+    # The sum first: a file without its sum would not be checked, a sum without its file does no harm.
+    write_atomically(_note(target), io.BytesIO(f"{have}  {target.name}\n".encode()))
+    with open(file, "rb") as source:
+        write_atomically(target, source)
+
+
+def _download(known: DatasetCard, remote: Remote) -> None:
+    """Download a data set into the cache and take its files out."""
+    from fedsiege.data._download import retrieve
+
+    folder = cache_folder()
+    target = folder / known.layouts[-1].files[0]
+    with _writing(folder):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A failed or foreign download must not stay under the name that `find` trusts.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as room:
+            file = retrieve(known, remote, Path(room), remedy(known))
+            if not remote.members:
+                _trust(file, target, known, remote)
+                return
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    # The data file last: once it is there, the data set counts as present.
+                    for member in reversed(remote.members):
+                        with archive.open(member) as source:
+                            write_atomically(target.parent / Path(member).name, source)
+            except (zipfile.BadZipFile, KeyError) as error:
+                raise DataError(f"{remote.url} did not give the expected archive ({error}); {remedy(known)}") from error

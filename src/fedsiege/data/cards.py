@@ -1,0 +1,187 @@
+"""The named data sets, as plain values: listing them imports neither polars nor numba."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedsiege.errors import DataError, nearest
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a data set lies in a folder.
+
+    Parameters
+    ----------
+    files : tuple of str
+        Paths below the data folder; all must exist.
+    format : str
+        Loader's name: ``movielens``, ``recbole``, ``lightgcn`` or ``checkins``.
+    sha256 : tuple of str or None, as long as `files`
+        Known sums; None is not checked.
+    exact_last : bool
+        Whether the last line of each user is the user's latest item although the file has no timestamps.
+    exact : bool
+        Whether loading must give exactly the counts of the card.
+    """
+
+    files: tuple[str, ...]
+    format: str
+    sha256: tuple[str | None, ...]
+    exact_last: bool = False
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Where a data set is downloaded from.
+
+    Parameters
+    ----------
+    url : str
+        Official address.
+    sum : str or None
+        ``md5:...`` or ``sha256:...`` as published; None means trust on first use: the SHA-256 of the first
+        download is written beside the file and checked from then on.
+    members : tuple of str
+        Files to take out of a zip archive, paths inside it; empty for a file that is used as it is.
+    """
+
+    url: str
+    sum: str | None
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What is known about a named data set.
+
+    Parameters
+    ----------
+    name, summary, paper, license : str
+        For people.
+    users, items, interactions : int
+        Counts after loading, in the layouts that are `exact`.
+    layouts : tuple of Layout
+        Where to look, in this order, below a data folder. The last one is what a download makes.
+    remote : Remote or None
+        None for generated data.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    users: int
+    items: int
+    interactions: int
+    license: str
+    layouts: tuple[Layout, ...] = ()
+    remote: Remote | None = None
+
+
+_GROUPLENS = "research use only, no redistribution (GroupLens terms in the archive's README)"
+_HARPER = "F. M. Harper and J. A. Konstan, The MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015"
+
+CARDS: dict[str, DatasetCard] = {
+    card.name: card
+    for card in (
+        DatasetCard(
+            name="ml-100k",
+            summary="MovieLens 100K: film ratings with timestamps, each user at least 20",
+            paper=_HARPER,
+            users=943,
+            items=1_682,
+            interactions=100_000,
+            license=_GROUPLENS,
+            layouts=(
+                Layout(
+                    ("ml-100k/u.data",),
+                    "movielens",
+                    ("06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",),
+                ),
+            ),
+            remote=Remote(
+                "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+                "md5:0e33842e24a9c977be4e0107933c0723",
+                ("ml-100k/u.data", "ml-100k/README"),
+            ),
+        ),
+        DatasetCard(
+            name="ml-1m",
+            summary="MovieLens 1M: film ratings with timestamps, each user at least 20",
+            paper=_HARPER,
+            users=6_040,
+            items=3_706,
+            interactions=1_000_209,
+            license=_GROUPLENS,
+            layouts=(
+                Layout(
+                    ("ml-1m/ml-1m.inter.gz",),
+                    "recbole",
+                    ("84e89537b46bfbc201a344c124db7a84b72118cea268d4d8786c7f745c9410f6",),
+                    exact_last=True,
+                ),
+                Layout(("ml-1m/ml-1m.inter",), "recbole", (None,)),
+                Layout(("ml-1m/ratings.dat",), "movielens", (None,)),
+            ),
+            remote=Remote(
+                "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
+                "md5:c4d9eecfca2ab87c1945afe126590906",
+                ("ml-1m/ratings.dat", "ml-1m/README"),
+            ),
+        ),
+        DatasetCard(
+            name="gowalla",
+            summary="Gowalla check-ins, 10-core: places that users of a location network visited",
+            paper=(
+                "E. Cho, S. A. Myers and J. Leskovec, Friendship and Mobility, KDD 2011; 10-core and 80/20 "
+                "split of X. Wang et al., Neural Graph Collaborative Filtering, SIGIR 2019"
+            ),
+            users=29_858,
+            items=40_981,
+            interactions=1_027_370,
+            license="none stated (SNAP, Stanford)",
+            layouts=(
+                Layout(
+                    ("gowalla/train.txt.gz", "gowalla/test.txt.gz"),
+                    "lightgcn",
+                    (
+                        "e53533a9723ee8ecd8757eddfe51be628f183f5cd147b91f0675b998cdac8d31",
+                        "ed38eb01530c7b9605deca1d3f0a12a9d8083a2cb85310027db4f3eb5339628a",
+                    ),
+                ),
+                Layout(("gowalla/train.txt", "gowalla/test.txt"), "lightgcn", (None, None)),
+                # The raw file's own 10-core is near to, not promised to equal, the published one.
+                Layout(("gowalla/loc-gowalla_totalCheckins.txt.gz",), "checkins", (None,), exact=False),
+            ),
+            remote=Remote("https://snap.stanford.edu/data/loc-gowalla_totalCheckins.txt.gz", None),
+        ),
+        DatasetCard(
+            name="synthetic",
+            summary="generated in memory: the shape of ML-100K, learnable taste and order, no file needed",
+            paper="fedsiege.data.synthetic",
+            users=943,
+            items=1_682,
+            interactions=100_000,
+            license="Apache-2.0",
+        ),
+    )
+}
+
+
+def names() -> list[str]:
+    """Return the names of the data sets of the catalog."""
+    return list(CARDS)
+
+
+def card(name: str) -> DatasetCard:
+    """Return the card of a named data set.
+
+    Raises
+    ------
+    DataError
+        If there is none of that name, with the nearest one.
+    """
+    if name not in CARDS:
+        raise DataError(f"unknown data set {name!r}; {nearest(name, CARDS)} (or give the path of a file)")
+    return CARDS[name]

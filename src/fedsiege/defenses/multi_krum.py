@@ -1,0 +1,49 @@
+"""Multi-Krum: average the uploads that lie nearest to their neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fedsiege.checks import check_share
+from fedsiege.defenses.base import DefenseView, Filter, Verdicts
+from fedsiege.defenses.distances import assumed, by_score, krum_scores
+from fedsiege.learners.base import State
+from fedsiege.updates import UpdateBatch
+
+
+@dataclass(frozen=True)
+class MultiKrum(Filter):
+    """Multi-Krum: drop the f uploads with the largest Krum scores, average the others.
+
+    A score is the sum of the n − f − 2 smallest *squared* distances to other uploads.
+
+    Reference: Blanchard et al., NeurIPS 2017, section 4 (m = n − f).
+
+    Parameters
+    ----------
+    weighting : {"samples", "uniform"}
+        How the remaining uploads are averaged.
+    byzantine : int, float or None
+        f, as a number or a fraction of the cohort; None: what the threat model grants, else 0.1.
+    """
+
+    name: ClassVar[str] = "multikrum"
+    byzantine: int | float | None = None
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        if self.byzantine is not None:
+            check_share("multikrum.byzantine", self.byzantine)
+
+    def judge(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Verdicts, State, Mapping[str, Any]]:
+        """Reject the f highest scores; among equal scores the lower client id stays."""
+        f = assumed(self.byzantine, updates.n, view.told)
+        scores = krum_scores(updates.sq_distances, f)
+        accepted = np.ones(updates.n, bool)
+        accepted[by_score(scores, updates.clients)[updates.n - f :]] = False
+        return Verdicts.of(accepted, scores, "Krum score among the largest"), state, {"f": f}

@@ -1,0 +1,97 @@
+"""State trees on disk: one safetensors file, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedsiege.errors import RunError
+from fedsiege.learners.base import State
+
+FORMAT = "fedsiege-state-1"
+
+
+def _flatten(node: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(node, torch.Tensor):
+        tensors[path] = node.contiguous()
+        return {"$tensor": path}
+    if isinstance(node, np.ndarray):
+        tensors[path] = torch.from_numpy(np.ascontiguousarray(node))
+        return {"$array": path}
+    if isinstance(node, dict):
+        return {"$dict": [[k, _flatten(v, f"{path}/{k}", tensors)] for k, v in node.items()]}
+    if isinstance(node, list | tuple):
+        kind = "$list" if isinstance(node, list) else "$tuple"
+        return {kind: [_flatten(v, f"{path}/{i}", tensors) for i, v in enumerate(node)]}
+    if isinstance(node, np.generic):
+        node = node.item()
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    raise TypeError(f"state at {path or '/'} holds a {type(node).__name__}, which cannot be written to disk")
+
+
+def _rebuild(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if not isinstance(node, dict):
+        return node
+    (kind, value), *_ = node.items()
+    if kind == "$tensor":
+        return tensors[value]
+    if kind == "$array":
+        return tensors[value].numpy()
+    if kind == "$dict":
+        return {k: _rebuild(v, tensors) for k, v in value}
+    items = [_rebuild(v, tensors) for v in value]
+    return items if kind == "$list" else tuple(items)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` through a temporary file, a flush to disk and a rename.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or the folder cannot be written; what was there before is untouched.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; make room or choose another folder, then start again: "
+            f"the run resumes from its last checkpoint"
+        ) from error
+
+
+def save(path: Path, state: State) -> None:
+    """Write a state tree (dicts, lists, tuples, tensors, arrays, numbers, strings, None) to `path`, atomically."""
+    from safetensors.torch import save as to_bytes
+
+    tensors: dict[str, torch.Tensor] = {}
+    tree = _flatten(state, "", tensors)
+    # One entry only: the writer keeps several in no fixed order, and equal states must give equal bytes.
+    write_atomic(path, to_bytes(tensors, {FORMAT: json.dumps(tree)}))
+
+
+def load(path: Path) -> State:
+    """Read a state tree; RunError if the file is damaged or of another format."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            meta = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"checkpoint {path} cannot be read: {error}; delete it to start the run over") from error
+    if FORMAT not in meta:
+        raise RunError(f"checkpoint {path} is not of format {FORMAT}; delete it to start the run over")
+    return _rebuild(json.loads(meta[FORMAT]), tensors)

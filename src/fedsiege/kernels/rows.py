@@ -1,0 +1,285 @@
+"""Kernels over row-sparse uploads: n uploads, each a sorted list of table rows with a vector of values a row.
+
+Layout: upload ``i`` holds entries ``indptr[i] … indptr[i + 1] − 1``; entry ``e`` is table row ``rows[e]`` with the
+vector ``values[e]``. "Grouped" kernels take the same entries in order of the row: group ``g`` (one table row)
+holds entries ``order[starts[g] … starts[g + 1] − 1]``, and ``owner[e]`` is the upload an entry came from.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from fedsiege.kernels.jit import njit
+from fedsiege.kernels.network import ranked, sort_rows, trimmed_column
+
+CHUNKS = 16
+
+
+@njit()
+def owners(indptr):
+    """Upload of each entry, int32 ``(nnz,)``."""
+    out = np.empty(indptr[-1], np.int32)
+    for i in range(indptr.size - 1):
+        out[indptr[i] : indptr[i + 1]] = i
+    return out
+
+
+@njit()
+def group_by_counting(rows, num_rows):
+    """Stable order of entries by row, by counting: O(nnz + num_rows). Returns (unique rows, starts, order)."""
+    counts = np.zeros(num_rows + 1, np.int64)
+    for e in range(rows.size):
+        counts[rows[e] + 1] += 1
+    groups = 0
+    for r in range(num_rows):
+        groups += counts[r + 1] > 0
+    unique = np.empty(groups, np.int64)
+    starts = np.empty(groups + 1, np.int64)
+    starts[0] = 0
+    g = 0
+    for r in range(num_rows):
+        if counts[r + 1] > 0:
+            unique[g] = r
+            starts[g + 1] = starts[g] + counts[r + 1]
+            g += 1
+        counts[r + 1] += counts[r]
+    order = np.empty(rows.size, np.int64)
+    for e in range(rows.size):
+        order[counts[rows[e]]] = e
+        counts[rows[e]] += 1
+    return unique, starts, order
+
+
+@njit(parallel=True)
+def sq_norms(indptr, values):
+    """Squared L2 norm of each upload, float64 ``(n,)``."""
+    n = indptr.size - 1
+    out = np.zeros(n)
+    for i in prange(n):
+        total = 0.0
+        for e in range(indptr[i], indptr[i + 1]):
+            part = values[e, 0] * 0
+            for j in range(values.shape[1]):
+                part += values[e, j] * values[e, j]
+            total += np.float64(part)
+        out[i] = total
+    return out
+
+
+@njit(parallel=True)
+def finite(indptr, values):
+    """Whether all values of an upload are finite, bool ``(n,)``."""
+    n = indptr.size - 1
+    out = np.ones(n, np.bool_)
+    for i in prange(n):
+        for e in range(indptr[i], indptr[i + 1]):
+            # x - x is 0 for finite x and NaN otherwise, so one sum decides a row.
+            probe = values[e, 0] * 0
+            for j in range(values.shape[1]):
+                probe += values[e, j] * 0
+            if probe != 0:
+                out[i] = False
+                break
+    return out
+
+
+@njit(parallel=True)
+def weighted_sum(starts, order, owner, values, weights):
+    """Sum of weight × value in each group, ``(groups, dim)`` in the dtype of `values`."""
+    groups = starts.size - 1
+    dim = values.shape[1]
+    out = np.zeros((groups, dim), values.dtype)
+    for g in prange(groups):
+        acc = out[g]
+        for k in range(starts[g], starts[g + 1]):
+            e = order[k]
+            w = weights[owner[e]]
+            if w != 0:
+                row = values[e]
+                for j in range(dim):
+                    acc[j] += w * row[j]
+    return out
+
+
+@njit(parallel=True)
+def moments(starts, order, owner, values, n):
+    """Mean and population standard deviation of n uploads in each group, implicit zeros counted."""
+    groups = starts.size - 1
+    dim = values.shape[1]
+    mean = np.zeros((groups, dim), values.dtype)
+    std = np.zeros((groups, dim), values.dtype)
+    for c in prange(CHUNKS):
+        centre = np.empty(dim)
+        spread = np.empty(dim)
+        for g in range(groups * c // CHUNKS, groups * (c + 1) // CHUNKS):
+            k0, k1 = starts[g], starts[g + 1]
+            zeros = n - (k1 - k0)
+            centre[:] = 0.0
+            for k in range(k0, k1):
+                row = values[order[k]]
+                for j in range(dim):
+                    centre[j] += row[j]
+            for j in range(dim):
+                centre[j] /= n
+                spread[j] = zeros * centre[j] * centre[j]
+            for k in range(k0, k1):
+                row = values[order[k]]
+                for j in range(dim):
+                    delta = row[j] - centre[j]
+                    spread[j] += delta * delta
+            for j in range(dim):
+                mean[g, j] = centre[j]
+                std[g, j] = np.sqrt(spread[j] / n)
+    return mean, std
+
+
+@njit(parallel=True)
+def gram(starts, order, owner, values, n):
+    """Gram matrix of the uploads, float64 ``(n, n)``, from rows that two uploads share only."""
+    groups = starts.size - 1
+    dim = values.shape[1]
+    parts = np.zeros((CHUNKS, n, n))
+    for c in prange(CHUNKS):
+        tile = np.empty((n, dim), values.dtype)
+        who = np.empty(n, np.int64)
+        acc = parts[c]
+        for g in range(groups * c // CHUNKS, groups * (c + 1) // CHUNKS):
+            k0 = starts[g]
+            size = starts[g + 1] - k0
+            for a in range(size):
+                e = order[k0 + a]
+                who[a] = owner[e]
+                tile[a] = values[e]
+            for a in range(size):
+                x = tile[a]
+                wa = who[a]
+                b = 0
+                while b + 4 <= a + 1:
+                    s0 = s1 = s2 = s3 = values[0, 0] * 0
+                    for j in range(dim):
+                        v = x[j]
+                        s0 += v * tile[b, j]
+                        s1 += v * tile[b + 1, j]
+                        s2 += v * tile[b + 2, j]
+                        s3 += v * tile[b + 3, j]
+                    acc[wa, who[b]] += s0
+                    acc[wa, who[b + 1]] += s1
+                    acc[wa, who[b + 2]] += s2
+                    acc[wa, who[b + 3]] += s3
+                    b += 4
+                while b <= a:
+                    s0 = values[0, 0] * 0
+                    for j in range(dim):
+                        s0 += x[j] * tile[b, j]
+                    acc[wa, who[b]] += s0
+                    b += 1
+    out = np.zeros((n, n))
+    for c in range(CHUNKS):
+        out += parts[c]
+    for i in range(n):
+        for j in range(i):
+            out[j, i] = out[i, j]
+    return out
+
+
+@njit()
+def sq_distance(indptr, rows, values, a, b):
+    """Squared distance of uploads `a` and `b` from their difference, float64: exact where they are near."""
+    i, i1 = indptr[a], indptr[a + 1]
+    k, k1 = indptr[b], indptr[b + 1]
+    total = 0.0
+    while i < i1 or k < k1:
+        if k >= k1 or (i < i1 and rows[i] < rows[k]):
+            for j in range(values.shape[1]):
+                x = np.float64(values[i, j])
+                total += x * x
+            i += 1
+        elif i >= i1 or rows[k] < rows[i]:
+            for j in range(values.shape[1]):
+                x = np.float64(values[k, j])
+                total += x * x
+            k += 1
+        else:
+            for j in range(values.shape[1]):
+                x = np.float64(values[i, j]) - np.float64(values[k, j])
+                total += x * x
+            i += 1
+            k += 1
+    return total
+
+
+@njit(parallel=True)
+def median(starts, order, values, n):
+    """Coordinate-wise median of n uploads in each group; uploads that miss the row count as zero."""
+    groups = starts.size - 1
+    dim = values.shape[1]
+    out = np.zeros((groups, dim), values.dtype)
+    for c in prange(CHUNKS):
+        tile = np.empty((n, dim), values.dtype)
+        for g in range(groups * c // CHUNKS, groups * (c + 1) // CHUNKS):
+            size = starts[g + 1] - starts[g]
+            if 2 * size < n:
+                continue
+            for a in range(size):
+                tile[a] = values[order[starts[g] + a]]
+            sort_rows(tile, size, dim)
+            for j in range(dim):
+                low = ranked(tile, size, n - size, (n - 1) // 2, j)
+                high = ranked(tile, size, n - size, n // 2, j)
+                out[g, j] = (low + high) / 2
+    return out
+
+
+@njit(parallel=True)
+def trimmed_mean(starts, order, values, n, trim):
+    """Coordinate-wise mean without the `trim` smallest and largest of n; missing rows count as zero."""
+    groups = starts.size - 1
+    dim = values.shape[1]
+    out = np.zeros((groups, dim), values.dtype)
+    for c in prange(CHUNKS):
+        tile = np.empty((n, dim), values.dtype)
+        for g in range(groups * c // CHUNKS, groups * (c + 1) // CHUNKS):
+            size = starts[g + 1] - starts[g]
+            if size <= trim:
+                continue
+            for a in range(size):
+                tile[a] = values[order[starts[g] + a]]
+            sort_rows(tile, size, dim)
+            for j in range(dim):
+                out[g, j] = trimmed_column(tile, size, n - size, trim, j)
+    return out
+
+
+@njit(parallel=True)
+def take(indptr, rows, values, index, out_ptr):
+    """Copy the uploads ``index`` into new arrays whose offsets are `out_ptr`."""
+    nnz = out_ptr[-1]
+    new_rows = np.empty(nnz, rows.dtype)
+    new_values = np.empty((nnz, values.shape[1]), values.dtype)
+    for i in prange(index.size):
+        s, t = indptr[index[i]], out_ptr[i]
+        for e in range(out_ptr[i + 1] - t):
+            new_rows[t + e] = rows[s + e]
+            new_values[t + e] = values[s + e]
+    return new_rows, new_values
+
+
+@njit(parallel=True)
+def scatter_dense(indptr, rows, values, out):
+    """Write each upload's rows into its slice of the zeroed dense array `out` ``(n, num_rows, dim)``."""
+    for i in prange(indptr.size - 1):
+        for e in range(indptr[i], indptr[i + 1]):
+            out[i, rows[e]] = values[e]
+
+
+@njit(parallel=True)
+def row_norms(values):
+    """L2 norm of each entry's vector, float64 ``(nnz,)``."""
+    out = np.empty(values.shape[0])
+    for e in prange(values.shape[0]):
+        total = 0.0
+        for j in range(values.shape[1]):
+            total += np.float64(values[e, j]) * np.float64(values[e, j])
+        out[e] = np.sqrt(total)
+    return out

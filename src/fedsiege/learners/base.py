@@ -1,0 +1,186 @@
+"""The interface of a learner, and the hooks through which attacks and client-side defenses reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from fedsiege.updates import ModelSpec, UpdateBatch
+
+State = dict[str, Any]
+"""A tree of tensors, arrays, numbers and strings that can be written to disk and read back."""
+
+
+class ModelView(Protocol):
+    """The global model as a client or an observer reads it."""
+
+    def table(self, name: str, rows: np.ndarray | None = None) -> torch.Tensor:
+        """Return the whole table `name`; only `rows` (distinct; default all) are guaranteed up to date."""
+        ...
+
+    def param(self, name: str) -> torch.Tensor:
+        """Return a dense parameter."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Training pairs of several clients, for pairwise losses such as BPR.
+
+    Parameters
+    ----------
+    clients : numpy.ndarray
+        int64 ``(n,)``: client ids.
+    ptr : numpy.ndarray
+        int64 ``(n + 1,)``: client i owns the pairs ``ptr[i]`` to ``ptr[i + 1] - 1``.
+    items : numpy.ndarray
+        int32 ``(total, 2)``: positive and negative item of each pair.
+    """
+
+    clients: np.ndarray
+    ptr: np.ndarray
+    items: np.ndarray
+
+
+@dataclass(frozen=True)
+class LocalData:
+    """What a client (or a coalition of clients) holds while it trains on pairs.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        The training pairs.
+    users : torch.Tensor
+        Float ``(n, dim)``: the clients' user vectors under the current model.
+    model : ModelView
+        The model that the server has sent.
+    num_items : int
+        Size of the catalog.
+    """
+
+    pairs: Pairs
+    users: torch.Tensor
+    model: ModelView
+    num_items: int
+
+
+Poison = Callable[[LocalData], Pairs]
+"""Data poisoning: given what a coalition holds, return the pairs on which it trains instead."""
+
+
+class ItemTask(Protocol):
+    """An extra local objective on the item table, added to the recommendation loss (a client-side half)."""
+
+    def draw(
+        self, indptr: np.ndarray, items: np.ndarray, clients: np.ndarray, keys: np.ndarray, num_items: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(ptr (n + 1,), draws int32 (total, width))``: the items that each client's objective reads."""
+        ...
+
+    def accumulate(
+        self,
+        ptr: np.ndarray,
+        slots: np.ndarray,
+        table: np.ndarray,
+        indptr: np.ndarray,
+        rows: np.ndarray,
+        values: np.ndarray,
+    ) -> np.ndarray:
+        """Add the descent direction to ``values`` (entries as in ``indptr``, ``rows``); return losses ``(n,)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One round of local training.
+
+    Parameters
+    ----------
+    clients : numpy.ndarray
+        int64 ``(n,)``: the clients that train.
+    round : int
+        Number of the round, from 1.
+    task : ItemTask, optional
+        Extra objective for the clients marked in `task_for`.
+    task_for : numpy.ndarray
+        bool ``(n,)``.
+    poison : callable, optional
+        Data poisoning for the clients marked in `poisoned`.
+    poisoned : numpy.ndarray
+        bool ``(n,)``.
+    commit : bool
+        Whether personal parameters are updated at once; False asks what the clients would upload, and leaves
+        the update to `Trained.commit`.
+    start : UpdateBatch, optional
+        What the same clients uploaded in this round: each starts from the model plus its own update, as after one
+        local step of rate 1.
+    """
+
+    clients: np.ndarray
+    round: int
+    task: ItemTask | None = None
+    task_for: np.ndarray | None = None
+    poison: Poison | None = None
+    poisoned: np.ndarray | None = None
+    commit: bool = True
+    start: UpdateBatch | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Result of local training.
+
+    Parameters
+    ----------
+    updates : UpdateBatch
+        The uploads, in the order of the job.
+    loss : numpy.ndarray
+        float64 ``(n,)``: mean local loss of each client.
+    commit : callable
+        Updates the clients' personal parameters, if the job has not done so; to be called at most once.
+    """
+
+    updates: UpdateBatch
+    loss: np.ndarray
+    commit: Callable[[], None] = field(default=lambda: None, repr=False)
+
+
+Scores = dict[str, dict[str, float]]
+"""Metrics by split: ``{"valid": {"HR@5": …}, "test": {…}}``."""
+
+
+class Learner(Protocol):
+    """A model and how a cohort of clients trains it locally, all clients at once."""
+
+    spec: ModelSpec
+    num_clients: int
+    decay: Mapping[str, float]
+    """L2 strength per block that every honest client applies to *all* of the block; the server adds it once."""
+
+    def init(self) -> dict[str, torch.Tensor]:
+        """Return the initial shared parameters, and reset personal ones."""
+        ...
+
+    def train(self, model: ModelView, job: Job) -> Trained:
+        """Train `job.clients` from `model`; their uploads are in the order of the job."""
+        ...
+
+    def task_update(self, model: ModelView, job: Job) -> UpdateBatch:
+        """Return what ``job.task`` alone would make each client of the job upload."""
+        ...
+
+    def evaluate(self, model: ModelView, clients: np.ndarray, ks: tuple[int, ...], round_: int) -> Scores:
+        """Score the model for `clients` on the validation and the test split after round `round_`."""
+        ...
+
+    def state(self) -> State:
+        """Return personal parameters, as a tree that can be written."""
+        ...
+
+    def load(self, state: State) -> None:
+        """Take over a saved `state`."""
+        ...

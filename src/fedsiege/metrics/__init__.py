@@ -1,0 +1,1 @@
+"""Ranking, classification, backdoor and detection metrics; they know numbers, not who made them."""

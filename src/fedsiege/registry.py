@@ -1,0 +1,163 @@
+"""Names of plug-ins, found without importing them.
+
+A built-in plug-in is a file in ``attacks``, ``defenses`` or ``learners`` with one class that carries a literal
+``name``; its one-line summary and its paper are read from the class's docstring. Other people's plug-ins come
+through the entry-point groups ``fedsiege.attacks``, ``fedsiege.defenses`` and ``fedsiege.models``, or as plain
+Python files named in a run's ``plugins``. Reading source keeps ``fedsiege list`` free of torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+import sys
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+from fedsiege.errors import ConfigError, nearest
+
+Kind = Literal["attacks", "defenses", "models"]
+FOLDERS: dict[Kind, str] = {"attacks": "attacks", "defenses": "defenses", "models": "learners"}
+SINGULAR: dict[Kind, str] = {"attacks": "attack", "defenses": "defense", "models": "model"}
+ROOT = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered plug-in: its name, what its docstring says of it, and where its class is."""
+
+    kind: Kind
+    name: str
+    summary: str
+    reference: str
+    module: str
+    cls: str
+    path: str
+
+
+_extra: dict[tuple[Kind, str], type] = {}
+
+
+def _literal_name(node: ast.ClassDef) -> str | None:
+    for item in node.body:
+        target: ast.expr | None = item.target if isinstance(item, ast.AnnAssign) else None
+        if isinstance(item, ast.Assign) and len(item.targets) == 1:
+            target = item.targets[0]
+        if not (isinstance(target, ast.Name) and target.id == "name"):
+            continue
+        value = getattr(item, "value", None)
+        if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value:
+            return value.value
+    return None
+
+
+def _describe(doc: str | None) -> tuple[str, str]:
+    """Summary (first line without the name) and reference of a class docstring."""
+    if not doc:
+        return "", ""
+    summary = doc.strip().splitlines()[0].strip().rstrip(".")
+    head, colon, tail = summary.partition(": ")
+    if colon and len(head) <= 24:
+        summary = tail
+    found = re.search(r"^\s*Reference: (.+?)(?=\n\s*\n|\Z)", doc, re.MULTILINE | re.DOTALL)
+    return summary, " ".join(found.group(1).split()).rstrip(".") if found else ""
+
+
+def scan(path: Path, kind: Kind, module: str) -> list[Entry]:
+    """Return the plug-ins that the source file `path` defines, without running it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and (name := _literal_name(node)):
+            summary, reference = _describe(ast.get_docstring(node))
+            found.append(Entry(kind, name, summary, reference, module, node.name, str(path)))
+    return found
+
+
+@cache
+def _builtin(kind: Kind) -> dict[str, Entry]:
+    folder = ROOT / FOLDERS[kind]
+    found: dict[str, Entry] = {}
+    for path in sorted(folder.glob("*.py")):
+        for entry in scan(path, kind, f"fedsiege.{FOLDERS[kind]}.{path.stem}"):
+            found[entry.name] = entry
+    return found
+
+
+@cache
+def _installed(kind: Kind) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for point in entry_points(group=f"fedsiege.{kind}"):
+        module, _, cls = point.value.partition(":")
+        spec = importlib.util.find_spec(module)
+        entries = scan(Path(spec.origin), kind, module) if spec and spec.origin else []
+        match = next((e for e in entries if e.cls == cls), None)
+        found[point.name] = Entry(
+            kind, point.name, match.summary if match else "", match.reference if match else "", module, cls, ""
+        )
+    return found
+
+
+def entries(kind: Kind) -> dict[str, Entry]:
+    """Return all plug-ins of a kind by name: built in, installed, and registered in this process."""
+    found = {**_builtin(kind), **_installed(kind)}
+    for (k, name), cls in _extra.items():
+        if k == kind:
+            summary, reference = _describe(cls.__doc__)
+            found[name] = Entry(kind, name, summary, reference, cls.__module__, cls.__name__, "")
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "none", item[0])))
+
+
+def register(kind: Kind, cls: type) -> type:
+    """Register a class of this process under its ``name``; returns it, so it may serve as a decorator's core."""
+    _extra[kind, cls.name] = cls  # type: ignore[attr-defined]
+    return cls
+
+
+def load_file(path: Path) -> list[Entry]:
+    """Import a user's Python file and register the attacks and defenses that it defines.
+
+    A class with a ``name`` is an attack if it has ``knowledge`` and a defense otherwise.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, cannot be imported or defines no plug-in.
+    """
+    if not path.is_file():
+        raise ConfigError(f"plug-in file {path} does not exist; give a path relative to the configuration file")
+    module = f"fedsiege_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module, path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[module] = loaded
+    try:
+        spec.loader.exec_module(loaded)
+    except Exception as error:
+        raise ConfigError(f"plug-in file {path} failed to import: {type(error).__name__}: {error}") from error
+    found = []
+    for entry in scan(path, "defenses", module):
+        cls = getattr(loaded, entry.cls)
+        kind: Kind = "attacks" if hasattr(cls, "knowledge") else "defenses"
+        _extra[kind, entry.name] = cls
+        found.append(replace(entry, kind=kind))
+    if not found:
+        raise ConfigError(f'plug-in file {path} defines no attack and no defense; give a class a literal `name = "…"`')
+    return found
+
+
+def load(kind: Kind, name: str) -> Any:
+    """Return the class registered under `name`; ConfigError with the nearest known name if there is none."""
+    if (kind, name) in _extra:
+        return _extra[kind, name]
+    known = entries(kind)
+    if name not in known:
+        raise ConfigError(f"unknown {SINGULAR[kind]} {name!r}: {nearest(name, known)}")
+    entry = known[name]
+    return getattr(importlib.import_module(entry.module), entry.cls)

@@ -1,0 +1,197 @@
+"""From runs to cells: means over seeds with intervals, losses against the clean run, detection, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fedsiege.report.collect import DETECTION, MOMENTS, Board
+
+NONE = "none"
+_CHUNK = 256
+
+
+def intervals(samples: Sequence[np.ndarray]) -> list[tuple[float, float, float, int]]:
+    """Return ``(mean, low, high, n)`` of each sample: `fedsiege.arena.stats.estimate` for many at once.
+
+    The same bootstrap (percentile, 2000 resamples, fixed seed), vectorised over samples of equal size, because
+    a board of 500 runs needs thousands of intervals.
+    """
+    from scipy.stats import bootstrap
+
+    nan = float("nan")
+    finite = [np.asarray(s, np.float64) for s in samples]
+    finite = [s[np.isfinite(s)] for s in finite]
+    found = [(float(s.mean()), nan, nan, 1) if s.size == 1 else (nan, nan, nan, s.size) for s in finite]
+    for size in {s.size for s in finite if s.size > 1}:
+        places = [i for i, s in enumerate(finite) if s.size == size]
+        for start in range(0, len(places), _CHUNK):
+            chunk = places[start : start + _CHUNK]
+            values = np.stack([finite[i] for i in chunk])
+            drawn = bootstrap(
+                (values,), np.mean, axis=1, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
+            ).confidence_interval
+            for i, low, high in zip(chunk, drawn.low, drawn.high):
+                found[i] = (float(finite[i].mean()), float(low), float(high), size)
+    return found
+
+
+def orders(board: Board) -> tuple[list[str], list[str]]:
+    """Return the attacks and the defenses of a board in one order for all charts.
+
+    ``none`` first; attacks by growing harm where there is no defense, defenses single before composed.
+    """
+    runs = board.grouped
+    if not board.metrics or runs.is_empty():
+        return [], []
+    score = f"last {board.metrics[0]}"
+    open_ = {
+        attack: value
+        for attack, value in runs.filter(pl.col("defense_name") == NONE)
+        .group_by("attack")
+        .agg(pl.col(score).mean())
+        .rows()
+        if value is not None
+    }
+    attacks = sorted(runs["attack"].unique(), key=lambda a: (a != NONE, -open_.get(a, -np.inf), a))
+    defenses = sorted(runs["defense"].unique(), key=lambda d: (d != NONE, d.count("+"), d))
+    return attacks, defenses
+
+
+def _cell_keys(board: Board) -> list[tuple[tuple[str, str, str], pl.DataFrame]]:
+    runs = board.grouped.sort("seed", maintain_order=True)
+    parts = runs.partition_by("group", "attack", "defense", as_dict=True, maintain_order=True)
+    attacks, defenses = orders(board)
+    groups = board.groups
+    keyed = [((str(g), str(a), str(d)), part) for (g, a, d), part in parts.items()]
+    return sorted(keyed, key=lambda kp: (groups.index(kp[0][0]), attacks.index(kp[0][1]), defenses.index(kp[0][2])))
+
+
+def _by_seed(part: pl.DataFrame, column: str) -> dict[int, float]:
+    return {seed: value for seed, value in part.select("seed", column).rows() if value is not None}
+
+
+def _losses(clean: Mapping[int, float], values: Mapping[int, float]) -> np.ndarray:
+    """Return the share of the clean value that is lost, for each seed that both have."""
+    seeds = sorted(set(clean) & set(values))
+    return np.array([(clean[s] - values[s]) / clean[s] if clean[s] else np.nan for s in seeds])
+
+
+def describe_seeds(seeds: Sequence[int]) -> str:
+    """Return seeds in words: ``0–4`` for an unbroken range, else a list."""
+    seeds = sorted(seeds)
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"{seeds[0]}–{seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+_ESTIMATE = ("mean", "low", "high", "n")
+_CELLS: dict[str, Any] = {
+    "group": pl.String, "attack": pl.String, "defense": pl.String, "metric": pl.String, "moment": pl.String,
+    "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64, "n": pl.Int64,
+    "loss": pl.Float64, "loss_low": pl.Float64, "loss_high": pl.Float64, "loss_n": pl.Int64,
+    "seeds": pl.String, "command": pl.String,
+}  # fmt: skip
+
+
+def cells(board: Board) -> pl.DataFrame:
+    """Return every cell of a board, one row per group, attack, defense, metric and moment.
+
+    Columns ``mean, low, high, n`` hold the test score over seeds with its 95 % interval (NaN where there is one
+    seed); ``loss, loss_low, loss_high, loss_n`` the share that is lost against the run of the same seed without
+    attack and defense (NaN without such a run); ``seeds`` and ``command`` how to repeat the cell.
+    """
+    keyed = _cell_keys(board)
+    clean = {g: part for (g, a, d), part in keyed if a == NONE and d == NONE}
+    rows: list[dict[str, Any]] = []
+    values: list[np.ndarray] = []
+    losses: list[np.ndarray] = []
+    for (group, attack, defense), part in keyed:
+        about = {
+            "group": group, "attack": attack, "defense": defense,
+            "seeds": describe_seeds(part["seed"].to_list()), "command": part["command"][0],
+        }  # fmt: skip
+        for moment in MOMENTS:
+            for metric in board.metrics:
+                column = f"{moment} {metric}"
+                mine = _by_seed(part, column)
+                rows.append({**about, "metric": metric, "moment": moment})
+                values.append(np.array(list(mine.values())))
+                losses.append(_losses(_by_seed(clean[group], column), mine) if group in clean else np.array([]))
+    for row, score, loss in zip(rows, intervals(values), intervals(losses)):
+        row.update(zip(_ESTIMATE, score))
+        row.update(zip(("loss", "loss_low", "loss_high", "loss_n"), loss))
+    return pl.DataFrame([{name: row[name] for name in _CELLS} for row in rows], schema=_CELLS)
+
+
+def _long(board: Board, columns: Sequence[str], keep: Any, names: Mapping[str, str]) -> pl.DataFrame:
+    """Return estimates of `columns` for the cells that `keep` accepts, one row per cell and column."""
+    rows, values = [], []
+    for (group, attack, defense), part in _cell_keys(board):
+        if not keep(attack, part):
+            continue
+        for column in columns:
+            rows.append((group, attack, defense, names.get(column, column)))
+            values.append(part[column].drop_nulls().to_numpy())
+    schema: dict[str, Any] = {**dict.fromkeys(("group", "attack", "defense", "metric"), pl.String)}
+    schema.update(mean=pl.Float64, low=pl.Float64, high=pl.Float64, n=pl.Int64)
+    return pl.DataFrame([(*r, *e) for r, e in zip(rows, intervals(values))], schema=schema, orient="row")
+
+
+def detection(board: Board) -> pl.DataFrame:
+    """Return ``group, attack, defense, metric, mean, low, high, n`` of DACC, FPR, FNR and AAR where uploads fall.
+
+    Only defenses that rejected an upload somewhere in the group are in it: of the others nothing can be told.
+    """
+    judging = {(g, d) for g, d, r in board.grouped.select("group", "defense", "rejects").rows() if r}
+    return _long(board, DETECTION, lambda _, part: (part["group"][0], part["defense"][0]) in judging, {}).filter(
+        (pl.col("n") > 0) & ((pl.col("attack") != NONE) | (pl.col("metric") != "AAR"))
+    )
+
+
+def cost(board: Board) -> pl.DataFrame:
+    """Return what each defense costs when nobody attacks: every metric of the last round, and ``ms per round``."""
+    scaled = Board(
+        board.root,
+        board.runs.with_columns(pl.col("seconds_per_round") * 1000),
+        board.members, board.curves, board.points, board.scores, board.metrics,
+    )  # fmt: skip
+    names = {f"last {m}": m for m in board.metrics} | {"seconds_per_round": "ms per round"}
+    return _long(scaled, list(names), lambda attack, _: attack == NONE, names).filter(pl.col("n") > 0)
+
+
+def curves(board: Board) -> pl.DataFrame:
+    """Return mean test scores over rounds: ``group, attack, defense, metric, round, mean, low, high, n``.
+
+    ``low`` and ``high`` are the smallest and largest of the ``n`` seeds whose rounds were read.
+    """
+    if board.curves.is_empty() or not board.metrics:
+        empty = dict.fromkeys(("group", "attack", "defense", "metric"), pl.String)
+        numbers = dict.fromkeys(("mean", "low", "high"), pl.Float64)
+        return pl.DataFrame(schema={**empty, "round": pl.Int64, **numbers, "n": pl.Int64})
+    cell = ["group", "attack", "defense"]
+    value = pl.col("value")
+    return (
+        board.grouped.select(*cell, "run")
+        .join(board.curves.drop("loss"), on="run")
+        .unpivot(board.metrics, index=[*cell, "round"], variable_name="metric")
+        .drop_nulls("value")
+        .group_by([*cell, "metric", "round"], maintain_order=True)
+        .agg(mean=value.mean(), low=value.min(), high=value.max(), n=value.len().cast(pl.Int64))
+        .sort("round", maintain_order=True)
+    )
+
+
+def representatives(board: Board, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return `frame` (by run) with ``group, attack, defense, seed`` of the run, one run for each cell."""
+    cell = ["group", "attack", "defense"]
+    chosen = (
+        board.grouped.filter(pl.col("run").is_in(frame["run"].unique().to_list()))
+        .sort("seed", maintain_order=True)
+        .unique(cell, keep="first", maintain_order=True)
+        .select(*cell, "seed", "run")
+    )
+    return chosen.join(frame, on="run", maintain_order="left_right")

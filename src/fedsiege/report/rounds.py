@@ -1,0 +1,157 @@
+"""Reading of ``rounds.jsonl``: only the lines that a plot needs are parsed, the rest is skipped as bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CURVE_ROUNDS = 60
+POINT_ROUNDS = 6
+SCORE_ROUNDS = 300
+
+_EVALUATED = re.compile(rb'"metrics":\s*\{\s*"')
+_PROJECTED = re.compile(rb'"projection":\s*\[')
+_ATTACKED = re.compile(rb'"malicious":\s*\[\s*\d')
+
+
+@dataclass
+class Scan:
+    """What plots need of one run's rounds.
+
+    Parameters
+    ----------
+    curve : list of dict
+        ``{"round", "loss", metric: value}`` of evaluated rounds, test split.
+    points : list of dict of arrays
+        ``round, x, y, malicious, rejected`` of projected rounds.
+    scores : list of dict of arrays
+        ``round, score, malicious, rejected`` of rounds with scores.
+    damaged : int
+        Lines that could not be read.
+    """
+
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    points: list[dict[str, np.ndarray]] = field(default_factory=list)
+    scores: list[dict[str, np.ndarray]] = field(default_factory=list)
+    damaged: int = 0
+
+
+def spread(places: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of `places`, evenly spread, first and last among them."""
+    if places.size <= count:
+        return places
+    return places[np.unique(np.linspace(0, places.size - 1, count).round().astype(int))]
+
+
+class _Lines:
+    """The complete lines of a file, addressed by number without parsing them."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        # A killed run leaves a last line without its end; it is not counted.
+        self.ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
+
+    def holding(self, pattern: re.Pattern[bytes]) -> np.ndarray:
+        """Return the numbers of the lines in which `pattern` occurs."""
+        places = np.array([m.start() for m in pattern.finditer(self.data)], np.int64)
+        lines = np.unique(np.searchsorted(self.ends, places))
+        return lines[lines < self.ends.size]
+
+    def __getitem__(self, line: int) -> bytes:
+        start = int(self.ends[line - 1]) + 1 if line else 0
+        return self.data[start : int(self.ends[line])]
+
+
+def _uploads(record: dict[str, Any], attacking: bool) -> dict[str, np.ndarray]:
+    """Return the round number, guilt and verdict of each upload of a record."""
+    cohort = np.asarray(record["cohort"], np.int64)
+    rejected = [client for client, _ in record["rejected"]]
+    return {
+        "round": np.full(cohort.size, int(record["round"])),
+        # Without an attack the coalition behaves like everyone else, so nobody is malicious.
+        "malicious": np.isin(cohort, record["malicious"]) & attacking,
+        "rejected": np.isin(cohort, rejected),
+    }
+
+
+def _floats(values: Any) -> np.ndarray:
+    return np.array(values, dtype=np.float64)  # None becomes NaN
+
+
+def _curve(record: dict[str, Any]) -> dict[str, Any]:
+    test = record["metrics"].get("test") or {}
+    scores = {str(name): float(value) for name, value in test.items() if value is not None}
+    loss = record.get("loss")
+    return {**scores, "round": int(record["round"]), "loss": None if loss is None else float(loss)}
+
+
+def scan(path: Path, attacking: bool, uploads: bool = True) -> Scan:
+    """Return what plots need of a run's ``rounds.jsonl``, thinned evenly over the run.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    attacking : bool
+        Whether the run has an attack; without one no upload counts as malicious.
+    uploads : bool
+        Whether projections and scores are wanted besides the curve.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    lines = _Lines(path.read_bytes())
+    found = Scan()
+    parsed: dict[int, dict[str, Any] | None] = {}
+
+    def records(places: np.ndarray) -> Iterator[dict[str, Any]]:
+        for place in places.tolist():
+            if place not in parsed:
+                try:
+                    value = json.loads(lines[place])
+                    parsed[place] = value if isinstance(value, dict) else None
+                except ValueError:
+                    parsed[place] = None
+                found.damaged += parsed[place] is None
+            record = parsed[place]
+            if record is not None:
+                yield record
+
+    def collect(places: np.ndarray, make: Any, into: list[Any]) -> None:
+        for record in records(places):
+            try:
+                made = make(record)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+                found.damaged += 1
+                continue
+            if made is not None:
+                into.append(made)
+
+    def point(record: dict[str, Any]) -> dict[str, np.ndarray]:
+        about = _uploads(record, attacking)
+        xy = _floats(record["projection"]).reshape(about["round"].size, 2)
+        return {**about, "x": xy[:, 0], "y": xy[:, 1]}
+
+    def score(record: dict[str, Any]) -> dict[str, np.ndarray] | None:
+        if record.get("score") is None:
+            return None
+        about = _uploads(record, attacking)
+        return {**about, "score": _floats(record["score"]).reshape(about["round"].shape)}
+
+    collect(spread(lines.holding(_EVALUATED), CURVE_ROUNDS), _curve, found.curve)
+    if uploads and lines.ends.size:
+        collect(spread(lines.holding(_PROJECTED), POINT_ROUNDS), point, found.points)
+        # Rounds in which an attacker took part tell more; without any, all rounds are alike.
+        attacked = lines.holding(_ATTACKED)
+        places = attacked if attacking and attacked.size else np.arange(lines.ends.size)
+        if any(r.get("score") is not None for r in records(spread(places, 5))):
+            collect(spread(places, SCORE_ROUNDS), score, found.scores)
+    return found

@@ -1,0 +1,221 @@
+"""The page's tables and lists in semantic HTML. Every text that comes from a run is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import polars as pl
+
+from fedsiege.report import words
+from fedsiege.report.cells import NONE, describe_seeds, orders
+from fedsiege.report.collect import DETECTION, Board
+from fedsiege.report.labels import percent
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+    """Return a table from HTML cells, the first of each row being its heading; `numeric` columns stand right."""
+
+    def cell(tag: str, column: int, text: str, scope: str = "") -> str:
+        kind = ' class="n"' if column in numeric else ""
+        return f"<{tag}{scope}{kind}>{text}</{tag}>"
+
+    top = "".join(cell("th", i, text, ' scope="col"') for i, text in enumerate(head))
+    body = "".join(
+        "<tr>"
+        + cell("th", 0, row[0], ' scope="row"')
+        + "".join(cell("td", i, text) for i, text in enumerate(row) if i)
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scrolls" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f"<caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def folded(summary: str, content: str) -> str:
+    """Return content that opens on demand."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def _unique(frame: pl.DataFrame, column: str) -> list[Any]:
+    return frame[column].drop_nulls().unique(maintain_order=True).to_list()
+
+
+def facts(board: Board) -> str:
+    """Return what was run, as a list of terms."""
+    runs = board.runs
+    commits = [text[:12] + ("+changes" if text.endswith("+changes") else "") for text in _unique(runs, "commit")]
+    pairs = [
+        ("Runs", f"{runs.height}" + (f" (and {board.unfinished} unfinished)" if board.unfinished else "")),
+        ("Data sets", ", ".join(sorted(_unique(runs, "dataset")))),
+        ("Models", ", ".join(sorted(_unique(runs, "model")))),
+        ("Malicious clients", ", ".join(percent(s) for s in sorted(_unique(runs, "malicious")))),
+        ("Rounds", ", ".join(f"{n:,}" for n in sorted(_unique(runs, "rounds")))),
+        ("Seeds", describe_seeds(_unique(runs, "seed"))),
+        ("Protocol", ", ".join(sorted(_unique(runs, "protocol")))),
+        ("Code version", ", ".join(commits) or "unknown"),
+        ("Hardware", "; ".join(_unique(runs, "hardware")) or "unknown"),
+    ]
+    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in pairs)
+    command = next(iter(_unique(runs, "command")), None)
+    example = f"<p>One of the commands behind it: <code>{escape(command)}</code></p>" if command else ""
+    return f'<dl class="facts">{items}</dl>{example}'
+
+
+def badges(board: Board) -> str:
+    """Return what each attack may see and what defenses are told."""
+    attacks, _ = orders(board)
+    known: dict[str, list[str]] = {}
+    for attack, knowledge in board.grouped.select("attack", "knowledge").unique(maintain_order=True).rows():
+        if attack != NONE:
+            known.setdefault(attack, []).append(knowledge)
+    items = [
+        f"<li><b>{escape(attack)}</b> sees: {escape('; '.join(sorted(known[attack])))}</li>"
+        for attack in attacks
+        if attack in known
+    ]
+    told = sorted(_unique(board.runs, "told_byzantine"))
+    blind = board.runs["told_byzantine"].null_count()
+    if blind:
+        items.append(
+            f"<li><b>defenses</b> are {'sometimes ' if told else ''}not told how many attackers there are</li>"
+        )
+    if told:
+        items.append(
+            f"<li><b>defenses</b> are told to expect {escape(words.listing(list(map(str, told))))} per round</li>"
+        )
+    return f'<ul class="badges" aria-label="Threat model">{"".join(items)}</ul>'
+
+
+def _grid_cell(cell: dict[str, Any] | None) -> str:
+    if cell is None or not cell["n"]:
+        return "–"
+    change = words.change(cell["loss"])
+    interval = words.change_range(cell["loss_low"], cell["loss_high"])
+    small = f"{change} ({interval or words.seeds(cell['loss_n'])})" if change else words.seeds(cell["n"])
+    return f"{words.score(cell['mean'])} {words.half_width(cell['low'], cell['high'])}<small>{small}</small>"
+
+
+def grid(board: Board, cells: pl.DataFrame, group: str, metric: str) -> str:
+    """Return one group's scores of the last round, attacks by defenses."""
+    attacks, defenses = orders(board)
+    mine = cells.filter((pl.col("group") == group) & (pl.col("metric") == metric) & (pl.col("moment") == "last"))
+    found = {(c["attack"], c["defense"]): c for c in mine.iter_rows(named=True)}
+    columns = [d for d in defenses if any(d == key[1] for key in found)]
+    rows = [
+        [escape(a), *(_grid_cell(found.get((a, d))) for d in columns)]
+        for a in attacks
+        if any(a == key[0] for key in found)
+    ]
+    caption = (
+        f"{metric} on test data after the last round, {group}: mean over seeds ± half of its 95% interval, "
+        f"and the change against no attack and no defense (with its 95% interval)"
+    )
+    return table(caption, ["attack \\ defense", *map(escape, columns)], rows)
+
+
+def detection(frame: pl.DataFrame, group: str) -> str:
+    """Return one group's detection rates."""
+    mine = frame.filter(pl.col("group") == group)
+    rows = []
+    for (defense, attack), part in mine.partition_by("defense", "attack", as_dict=True, maintain_order=True).items():
+        found = {c["metric"]: c for c in part.iter_rows(named=True)}
+        texts = []
+        for name in DETECTION:
+            cell = found.get(name)
+            digits = 2 if name == "AAR" else 4
+            spread = words.half_width(cell["low"], cell["high"], digits) if cell else ""
+            texts.append(f"{cell['mean']:.{digits}f} <small>{spread}</small>" if cell else "–")
+        rows.append([escape(str(defense)), escape(str(attack)), *texts])
+    rows.sort(key=lambda row: row[0])
+    head = ["defense", "attack", *DETECTION]
+    caption = f"How uploads were judged, {group}: mean over seeds ± half of the 95% interval"
+    return table(caption, head, rows, numeric=range(2, 2 + len(DETECTION)))
+
+
+def cost(frame: pl.DataFrame, group: str, metric: str) -> str:
+    """Return what one group's defenses cost when nobody attacks."""
+    mine = frame.filter(pl.col("group") == group)
+    found = {(c["defense"], c["metric"]): c for c in mine.iter_rows(named=True)}
+    open_score, open_time = found.get((NONE, metric)), found.get((NONE, "ms per round"))
+    rows = []
+    for defense in _unique(mine, "defense"):
+        clean, time = found.get((defense, metric)), found.get((defense, "ms per round"))
+        against = ""
+        if clean and open_score and open_score["mean"]:
+            against = words.signed_percent(clean["mean"] / open_score["mean"] - 1)
+        rows.append(
+            [
+                escape(defense),
+                f"{words.score(clean['mean'])} {words.half_width(clean['low'], clean['high'])}" if clean else "–",
+                against or "–",
+                words.milliseconds(time["mean"]) if time else "–",
+                f"{time['mean'] / open_time['mean']:.2f} ×" if time and open_time and open_time["mean"] else "–",
+            ]
+        )
+    head = ["defense", escape(metric), "against no defense", "time of a round", "against no defense"]
+    return table(f"With no attack, {group}", head, rows, numeric=range(1, 5))
+
+
+def commands(board: Board, cells: pl.DataFrame, group: str) -> str:
+    """Return the command that repeats the first seed of each cell of a group."""
+    mine = cells.filter(pl.col("group") == group).unique(["attack", "defense"], keep="first", maintain_order=True)
+    rows = [
+        [
+            escape(cell["attack"]),
+            escape(cell["defense"]),
+            escape(cell["seeds"]),
+            f"<code>{escape(cell['command'])}</code>" if cell["command"] else "unknown",
+        ]
+        for cell in mine.iter_rows(named=True)
+    ]
+    return table(f"Commands, {group}", ["attack", "defense", "seeds", "command (its first seed)"], rows)
+
+
+def notes(board: Board) -> str:
+    """Return what a reader must know to trust or doubt the numbers, and what could not be read."""
+    runs = board.runs
+    said: list[str] = []
+    protocols = set(_unique(runs, "protocol"))
+    if "fair" in protocols:
+        said.append("Protocol fair: clients draw training negatives without knowing what is held out of their data.")
+    if "paper" in protocols:
+        said.append(
+            "Protocol paper: training negatives spare held-out items, as the public code of the AAAI 2023 paper does, "
+            "which lets clients know what is held out. Such scores are not comparable with fair ones."
+        )
+    said.append("Scores are taken on benign clients only; each is asked for the one item that was held out last.")
+    selected = _unique(runs, "selected_by")
+    if selected:
+        said.append(f"“Best round” is the round with the best {words.listing(selected)}; test data chose nothing.")
+    said.append(
+        "Intervals are 95% percentile-bootstrap intervals over seeds; changes are paired by seed with the run without "
+        "attack and defense. With few seeds they are rough."
+    )
+    told = runs["told_byzantine"].drop_nulls().len()
+    if told:
+        said.append(
+            f"In {told} of {runs.height} runs the defense was told how many attackers to expect (told_byzantine), "
+            f"which a real server does not know."
+        )
+    cell = ["group", "attack", "defense"]
+    lone = board.grouped.group_by(cell).agg(pl.col("seed").n_unique()).filter(pl.col("seed") == 1).height
+    if lone:
+        said.append(f"{lone} cell(s) rest on a single seed and have no interval: read them as anecdotes.")
+    broken = runs.filter(~pl.col("finite"))["path"].to_list()
+    if broken:
+        said.append(f"Training left the finite numbers in: {', '.join(broken)}.")
+    idle = runs.filter(pl.col("rounds_applied") < pl.col("rounds")).height
+    if idle:
+        said.append(f"In {idle} run(s) the defense rejected every upload of some rounds; the model then stood still.")
+    if board.unfinished:
+        said.append(f"{board.unfinished} run(s) have not ended and are left out.")
+    items = "".join(f"<li>{escape(text)}</li>" for text in said)
+    html = f"<ul>{items}</ul>"
+    if board.warnings:
+        bad = "".join(f"<li>{escape(text)}</li>" for text in board.warnings)
+        html += f'<h3>What could not be read</h3><ul class="warn">{bad}</ul>'
+    return html

@@ -1,0 +1,107 @@
+"""Numbers and findings in words, the same on the page and in the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import polars as pl
+
+from fedsiege.report.cells import NONE
+
+MINUS = "−"
+
+
+def signed_percent(share: float, digits: int = 1) -> str:
+    """Return a change as a percentage with its sign: ``−31.2%``, ``+4.7%``, ``0.0%``."""
+    text = f"{abs(100 * share):.{digits}f}"
+    if float(text) == 0:
+        return f"{text}%"
+    return f"{'+' if share > 0 else MINUS}{text}%"
+
+
+def change(loss: float | None, digits: int = 1) -> str:
+    """Return the share that is lost as a change: a loss of 0.312 is ``−31.2%``; empty if unknown."""
+    return "" if loss is None or math.isnan(loss) else signed_percent(-loss, digits)
+
+
+def change_range(low: float | None, high: float | None, digits: int = 1) -> str:
+    """Return an interval of losses as an interval of changes, the lower first."""
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    return f"{change(high, digits)} to {change(low, digits)}"
+
+
+def score(value: float | None) -> str:
+    """Return a score with four decimals, a dash if there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def half_width(low: float | None, high: float | None, digits: int = 4) -> str:
+    """Return ``± half the interval``; empty for a single seed."""
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    return f"± {(high - low) / 2:.{digits}f}"
+
+
+def seeds(n: int) -> str:
+    """Return a number of seeds in words."""
+    return "1 seed" if n == 1 else f"{n} seeds"
+
+
+def milliseconds(value: float) -> str:
+    """Return milliseconds with three significant digits."""
+    if value >= 100:
+        return f"{value:,.0f} ms"
+    return f"{value:.3g} ms"
+
+
+def listing(names: Sequence[str]) -> str:
+    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _by(loss: float, metric: str) -> str:
+    if loss >= 0.0005:
+        return f"{metric} falls by {100 * loss:.1f}%"
+    if loss <= -0.0005:
+        return f"{metric} rises by {-100 * loss:.1f}%"
+    return f"{metric} stays as it is"
+
+
+def findings(cells: pl.DataFrame, group: str, metric: str) -> list[str]:
+    """Return what a group's cells say, in sentences: the worst attack, the best defense, its price.
+
+    Defenses are compared by their worst case, over the same attacks: one that met fewer is not in the comparison.
+    """
+    mine = cells.filter(
+        (pl.col("group") == group)
+        & (pl.col("metric") == metric)
+        & (pl.col("moment") == "last")
+        & (pl.col("loss_n") > 0)
+    )
+    said: list[str] = []
+    open_ = mine.filter((pl.col("defense") == NONE) & (pl.col("attack") != NONE)).sort("loss", descending=True)
+    if open_.is_empty():
+        return said
+    worst = open_.row(0, named=True)
+    said.append(f"With no defense, the strongest attack is {worst['attack']}: {_by(worst['loss'], metric)}.")
+    faced = set(open_["attack"])
+    cases = []
+    for (defense,), part in mine.filter(pl.col("attack").is_in(faced)).partition_by("defense", as_dict=True).items():
+        if defense != NONE and set(part["attack"]) == faced:
+            cases.append((part.sort("loss", descending=True).row(0, named=True), str(defense)))
+    if cases:
+        case, defense = min(cases, key=lambda c: (c[0]["loss"], c[1]))
+        said.append(
+            f"The defense with the mildest worst case is {defense}: under {case['attack']}, "
+            f"its worst, {_by(case['loss'], metric)}."
+        )
+        clean = mine.filter((pl.col("defense") == defense) & (pl.col("attack") == NONE))
+        if not clean.is_empty():
+            said.append(f"When nobody attacks and {defense} stands guard, {_by(clean['loss'][0], metric)}.")
+    if mine["loss_n"].min() == 1:
+        said.append("Some of this rests on a single seed: another seed may say otherwise.")
+    return said

@@ -1,0 +1,125 @@
+"""A block whose uploads are full tensors, such as a network's weight matrix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fedsiege.kernels import columns
+
+GRAM_COLUMNS = 1 << 16
+
+
+@dataclass(frozen=True)
+class DenseBlock:
+    """n dense uploads of one parameter.
+
+    Parameters
+    ----------
+    values : torch.Tensor
+        Shape ``(n, *shape)``, floating.
+    """
+
+    values: torch.Tensor
+
+    @property
+    def n(self) -> int:
+        """Number of uploads."""
+        return self.values.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameter."""
+        return tuple(self.values.shape[1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating dtype of the values."""
+        return self.values.dtype
+
+    @property
+    def flat(self) -> torch.Tensor:
+        """The uploads as a matrix ``(n, size)``."""
+        return self.values.reshape(self.n, math.prod(self.shape))
+
+    def select(self, index: np.ndarray) -> DenseBlock:
+        """Return the uploads at the integer positions `index`, in that order."""
+        return DenseBlock(self.values[torch.from_numpy(np.asarray(index, np.int64))])
+
+    def replace(self, index: np.ndarray, other: DenseBlock) -> DenseBlock:
+        """Return a copy in which upload ``index[k]`` is ``other``'s upload k."""
+        values = self.values.clone()
+        values[torch.from_numpy(np.asarray(index, np.int64))] = other.values.to(values.dtype)
+        return DenseBlock(values)
+
+    def _factors(self, factors: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(factors, dtype=self.dtype, device=self.values.device)
+
+    def scale(self, factors: np.ndarray) -> DenseBlock:
+        """Return the uploads multiplied by one factor each."""
+        return DenseBlock(self.values * self._factors(factors).view(-1, *[1] * len(self.shape)))
+
+    def add(self, other: DenseBlock) -> DenseBlock:
+        """Return the sums, upload by upload."""
+        return DenseBlock(self.values + other.values)
+
+    def sq_norms(self) -> np.ndarray:
+        """Return squared L2 norms, float64 ``(n,)``."""
+        return self.flat.double().square().sum(1).cpu().numpy()
+
+    def finite(self) -> np.ndarray:
+        """Return whether each upload holds finite values only."""
+        return torch.isfinite(self.flat).all(1).cpu().numpy()
+
+    def gram(self) -> np.ndarray:
+        """Return all inner products, float64, symmetric; only products of a piece have the values' dtype."""
+        out = torch.zeros(self.n, self.n, dtype=torch.float64, device=self.values.device)
+        for piece in self.flat.split(GRAM_COLUMNS, dim=1):
+            out += (piece @ piece.T).double()
+        # A matrix product may round x·y and y·x differently; one half decides.
+        return (out.triu() + out.triu(1).T).cpu().numpy()
+
+    def sq_distance(self, a: int, b: int) -> float:
+        """Return the squared distance of two uploads from their difference, in float64."""
+        return float((self.flat[a].double() - self.flat[b].double()).square().sum())
+
+    def weighted_sum(self, weights: np.ndarray) -> DenseBlock:
+        """Return Σ weight × upload as a block of one upload; uploads of weight 0 are not read."""
+        used = np.flatnonzero(weights)
+        if used.size == self.n:
+            total = self._factors(weights) @ self.flat
+        else:
+            index = torch.from_numpy(used).to(self.values.device)
+            total = self._factors(weights)[index] @ self.flat[index]
+        return DenseBlock(total.view(1, *self.shape))
+
+    def moments(self) -> tuple[DenseBlock, DenseBlock]:
+        """Return mean and population standard deviation over uploads."""
+        mean = self.values.mean(0, keepdim=True)
+        return DenseBlock(mean), DenseBlock((self.values - mean).square().mean(0, keepdim=True).sqrt())
+
+    def median(self) -> DenseBlock:
+        """Return the coordinate-wise median (mean of the middle two for even n)."""
+        flat = self.flat
+        if flat.is_cuda:
+            ordered = flat.sort(0).values
+            result = (ordered[(self.n - 1) // 2] + ordered[self.n // 2]) / 2
+        else:
+            result = torch.from_numpy(columns.median(flat.numpy()))
+        return DenseBlock(result.view(1, *self.shape))
+
+    def trimmed_mean(self, trim: int) -> DenseBlock:
+        """Return the coordinate-wise mean without the `trim` smallest and largest."""
+        flat = self.flat
+        if flat.is_cuda:
+            result = flat.sort(0).values[trim : self.n - trim].mean(0)
+        else:
+            result = torch.from_numpy(columns.trimmed_mean(flat.numpy(), trim))
+        return DenseBlock(result.view(1, *self.shape))
+
+    def dense(self) -> torch.Tensor:
+        """Return the uploads as one tensor ``(n, *shape)``."""
+        return self.values

@@ -1,0 +1,84 @@
+"""Random numbers in the shape of a block's stored values, addressed by client."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from fedsiege.errors import UploadError
+from fedsiege.kernels import noise as kernels
+from fedsiege.rng import client_keys
+from fedsiege.updates.block import Block
+from fedsiege.updates.dense import DenseBlock
+from fedsiege.updates.sparse import RowBlock
+
+
+def _layout(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ``(indptr, rows, values)``; a dense upload is one row numbered 0."""
+    if isinstance(block, RowBlock):
+        return block.arrays
+    assert isinstance(block, DenseBlock)
+    return np.arange(block.n + 1), np.zeros(block.n, np.int64), block.flat.contiguous().numpy()
+
+
+def _keys(clients: np.ndarray, seed: int, purpose: str, round_: int) -> np.ndarray:
+    return client_keys(seed, purpose, round_, np.asarray(clients, np.int64))
+
+
+def stored(block: Block) -> np.ndarray:
+    """Return how many values each upload stores, float64 ``(n,)``."""
+    if isinstance(block, RowBlock):
+        return np.diff(block.arrays[0]) * float(block.shape[1])
+    return np.full(block.n, float(math.prod(block.shape)))
+
+
+def uniforms(block: Block, clients: np.ndarray, seed: int, purpose: str, round_: int) -> np.ndarray:
+    """Return U(0, 1) numbers (ends excluded) for each stored value of `block`, float64, in its values' shape.
+
+    A number depends on (seed, purpose, round, client, table row, column) alone.
+
+    Parameters
+    ----------
+    block : Block
+        Block of n uploads.
+    clients : numpy.ndarray
+        int64 ``(n,)``: whose uploads they are.
+    seed, purpose, round_
+        Address; see :mod:`fedsiege.rng`. Blocks of one model need purposes of their own.
+    """
+    indptr, rows, values = _layout(block)
+    out = kernels.uniforms(indptr, rows, values.shape[1], _keys(clients, seed, purpose, round_))
+    return out if isinstance(block, RowBlock) else out.reshape(block.n, *block.shape)
+
+
+def laplace_where_flat(
+    block: Block,
+    later: Block,
+    width: np.ndarray,
+    clients: np.ndarray,
+    seed: int,
+    purpose: str,
+    round_: int,
+) -> Block:
+    """Return `block` with Laplace noise on each stored value no farther from `later`'s than the noise.
+
+    Parameters
+    ----------
+    block, later : Block
+        Uploads on the same rows (else UploadError).
+    width : numpy.ndarray
+        float64 ``(n,)``: parameter b of each upload's noise, whose standard deviation is √2·b.
+    clients, seed, purpose, round_
+        Address; see `uniforms`.
+    """
+    indptr, rows, values = _layout(block)
+    other_indptr, other_rows, other = _layout(later)
+    if not (np.array_equal(indptr, other_indptr) and np.array_equal(rows, other_rows)):
+        raise UploadError("consecutive updates of a client must be on the same rows; the learner gave other rows")
+    keys = _keys(clients, seed, purpose, round_)
+    out = torch.from_numpy(kernels.laplace_where_flat(indptr, rows, values, other, keys, width))
+    if isinstance(block, RowBlock):
+        return RowBlock(block.indptr, block.rows, out, block.num_rows)
+    return DenseBlock(out.view(block.n, *block.shape))

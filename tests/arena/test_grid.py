@@ -1,0 +1,63 @@
+"""The grid: every cell once, failures recorded, killed grids continued."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedsiege.arena import grid
+from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.grid import Cell, Event, run_cells
+from fedsiege.arena.runs import execute
+from fedsiege.errors import RunError
+from tests.small import small
+
+
+def cell(root: Path, name: str, **sections: object) -> Cell:
+    return Cell(small(**sections), root / name, name)
+
+
+def test_cells_run_once_side_by_side_and_failures_do_not_stop_the_grid(tmp_path: Path) -> None:
+    cells = [
+        cell(tmp_path, "a"),
+        cell(tmp_path, "b", attack="lie"),
+        # More negatives than untouched items: fails in its first round.
+        cell(tmp_path, "broken", defense={"name": "union", "negatives": 79}),
+        cell(tmp_path, "a"),
+    ]
+    events: list[Event] = []
+    outcomes = run_cells(cells, 2, events.append)
+    assert [o.error is None for o in outcomes] == [True, True, False, True]
+    assert "negatives" in str(outcomes[2].error)
+    assert outcomes[0].result == outcomes[3].result == RunFolder(tmp_path / "a").read_result()
+    assert sorted(e.cell_index for e in events if e.kind == "started") == [0, 1, 2]
+    assert [e.cell_index for e in events if e.kind == "failed"] == [2]
+    assert any(e.kind == "progress" and e.rounds == 30 for e in events)
+    alone = execute(small(), tmp_path / "alone", threads=2)
+    assert alone == outcomes[0].result
+
+    events.clear()
+    again = run_cells(cells[:2], 2, events.append)
+    assert [e.kind for e in events] == ["skipped", "skipped"]
+    assert [o.result for o in again] == [outcomes[0].result, outcomes[1].result]
+
+
+def test_two_configurations_cannot_share_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="share the folder"):
+        run_cells([cell(tmp_path, "a"), cell(tmp_path, "a", seed=1)])
+
+
+def test_an_unexpected_error_leaves_its_traceback(tmp_path: Path) -> None:
+    from concurrent.futures import Future
+
+    (tmp_path / "a").mkdir()
+    future: Future[dict[str, object]] = Future()
+    future.set_exception(ZeroDivisionError("oh"))
+    outcome = grid._outcome(cell(tmp_path, "a"), future)
+    assert outcome.error == "ZeroDivisionError: oh"
+    assert "ZeroDivisionError" in (tmp_path / "a" / "error.txt").read_text()
+
+
+def test_jobs_fit_the_machine() -> None:
+    assert 1 <= grid.default_jobs() <= 1024

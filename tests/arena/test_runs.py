@@ -1,0 +1,224 @@
+"""Runs: what they leave behind, and that a killed one ends with the bytes of one never killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedsiege.arena import runs
+from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.runs import best_round, execute
+from fedsiege.errors import RunError
+from fedsiege.federation import checkpoint
+from tests.small import small
+
+KEPT = ("result.json", "rounds.jsonl", "model.safetensors", "config.yaml")
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {name: (path / name).read_bytes() for name in KEPT}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "whole"
+    execute(small(), path, threads=1, checkpoint_every=7)
+    return path
+
+
+def test_a_finished_run_holds_what_the_folder_promises(finished: Path) -> None:
+    folder = RunFolder(finished)
+    records = list(folder.read_rounds())
+    result = folder.read_result()
+    assert [r["round"] for r in records] == list(range(1, 31))
+    assert all(len(r["cohort"]) == len(r["weight"]) == len(r["norm"]) == 12 for r in records)
+    assert all(set(r["malicious"]) <= set(r["cohort"]) for r in records)
+    assert [r["round"] for r in records if r["metrics"]] == [10, 20, 30]
+    assert all(len(r["projection"]) == 12 for r in records if r["round"] % 10 == 0)
+    assert result["last"]["metrics"] == records[-1]["metrics"]
+    assert result["malicious_clients"] == 12
+    assert result["scored_clients"] == 48
+    assert result["threat_model"] == {"knowledge": "coalition + model", "told_byzantine": None}
+    rejected = sum(len(r["rejected"]) for r in records)
+    weights = sum(w == 0 for r in records for w in r["weight"])
+    assert rejected == weights > 0
+    environment = folder.read_environment()
+    assert environment["config_hash"] == result["config_hash"] == small().hash
+    assert environment["versions"]["torch"]
+    assert not folder.checkpoint.exists()
+    assert folder.seconds_per_round() > 0
+
+
+def test_detection_is_recomputed_from_the_records(finished: Path) -> None:
+    folder = RunFolder(finished)
+    wrong = total = 0
+    passed = 0
+    daccs = []
+    for record in folder.read_rounds():
+        bad, out = set(record["malicious"]), {c for c, _ in record["rejected"]}
+        errors = sum((c in bad) != (c in out) for c in record["cohort"])
+        daccs.append(1 - errors / len(record["cohort"]))
+        passed += len(bad - out)
+        wrong += len(out - bad)
+        total += len(record["cohort"]) - len(bad)
+    detection = folder.read_result()["detection"]
+    assert detection["DACC"] == pytest.approx(sum(daccs) / len(daccs))
+    assert detection["AAR"] == pytest.approx(passed / 12)
+    assert detection["FPR_pooled"] == pytest.approx(wrong / total)
+
+
+def test_a_finished_run_is_not_run_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "assemble", lambda config: pytest.fail("it was run again"))
+    assert execute(small(), finished) == RunFolder(finished).read_result()
+
+
+def test_the_same_configuration_gives_the_same_bytes_on_any_number_of_threads(finished: Path, tmp_path: Path) -> None:
+    execute(small(), tmp_path / "again", threads=2, checkpoint_every=100)
+    assert contents(tmp_path / "again") == contents(finished)
+
+
+class Stop(Exception):
+    """Stands for a kill between two rounds."""
+
+
+@pytest.mark.parametrize("at", [1, 6, 7, 8, 20, 29])
+def test_a_run_stopped_between_rounds_resumes_to_the_same_bytes(finished: Path, tmp_path: Path, at: int) -> None:
+    def stop(record: object, seconds: float) -> None:
+        if record.round == at:  # type: ignore[attr-defined]
+            raise Stop
+
+    with pytest.raises(Stop):
+        execute(small(), tmp_path / "cut", threads=1, checkpoint_every=7, progress=stop)
+    assert not RunFolder(tmp_path / "cut").finished
+    execute(small(), tmp_path / "cut", threads=1, checkpoint_every=7)
+    assert contents(tmp_path / "cut") == contents(finished)
+
+
+def start(config: Path, out: Path) -> subprocess.Popen[bytes]:
+    code = (
+        "import sys; from pathlib import Path; from fedsiege.arena.config import read; "
+        "from fedsiege.arena.runs import execute; "
+        "execute(read(Path(sys.argv[1])), Path(sys.argv[2]), threads=1, checkpoint_every=5)"
+    )
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", code, str(config), str(out)], env=environment)
+
+
+def test_kill_9_at_twenty_random_moments_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    config = small(federation={"rounds": 400, "evaluate_every": 50})
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(config.to_dict()))
+    execute(config, tmp_path / "whole", threads=1)
+    out, dice, kills = tmp_path / "killed", random.Random(3), 0
+    deadline = time.monotonic() + 400
+    while kills < 20:
+        assert time.monotonic() < deadline
+        process = start(file, out)
+        before = (out / "rounds.jsonl").stat().st_size if (out / "rounds.jsonl").exists() else 0
+        # Kill once some rounds of this start are under way, so that every start gets a little further.
+        while process.poll() is None:
+            size = (out / "rounds.jsonl").stat().st_size if (out / "rounds.jsonl").exists() else 0
+            if size > before or dice.random() < 0.002:
+                time.sleep(dice.random() * 0.02)
+                break
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        killed = process.wait() == -signal.SIGKILL
+        kills += killed
+        if not killed:
+            # It ended first: the bytes are compared, and the killing starts over in a new folder.
+            assert contents(out) == contents(tmp_path / "whole")
+            out = tmp_path / f"killed{kills}"
+    assert start(file, out).wait() == 0
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_round(finished: Path, tmp_path: Path) -> None:
+    def interrupt(record: object, seconds: float) -> None:
+        if record.round == 11:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(small(), tmp_path / "run", threads=1, checkpoint_every=1000, progress=interrupt)
+    state = checkpoint.load(tmp_path / "run" / "checkpoint")
+    assert state["federation"]["done"] in (11, 12)
+    execute(small(), tmp_path / "run", threads=1)
+    assert contents(tmp_path / "run") == contents(finished)
+
+
+def test_a_folder_of_another_configuration_is_refused(finished: Path) -> None:
+    with pytest.raises(RunError, match=r"another configuration.*'server'"):
+        execute(small(server={"lr": 0.5}), finished)
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("not a run")
+    with pytest.raises(RunError, match="not empty"):
+        execute(small(), tmp_path)
+    assert (tmp_path / "letter.txt").read_text() == "not a run"
+
+
+def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with folder.lock(), pytest.raises(RunError, match="another process"):
+        execute(small(), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named_with_its_remedy(tmp_path: Path) -> None:
+    def stop(record: object, seconds: float) -> None:
+        if record.round == 8:  # type: ignore[attr-defined]
+            raise Stop
+
+    with pytest.raises(Stop):
+        execute(small(), tmp_path / "run", threads=1, checkpoint_every=7, progress=stop)
+    (tmp_path / "run" / "checkpoint").write_bytes(b"torn")
+    with pytest.raises(RunError, match=r"cannot be read.*delete it"):
+        execute(small(), tmp_path / "run", threads=1)
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(record: object, seconds: float) -> None:
+        if record.round == 8:  # type: ignore[attr-defined]
+            raise Stop
+
+    with pytest.raises(Stop):
+        execute(small(), tmp_path / "run", threads=1, checkpoint_every=7, progress=stop)
+    before = (tmp_path / "run" / "checkpoint").read_bytes()
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        execute(small(), tmp_path / "run", threads=1, checkpoint_every=7)
+    assert (tmp_path / "run" / "checkpoint").read_bytes() == before
+
+
+def test_the_best_round_is_the_earliest_of_the_highest_on_validation() -> None:
+    def at(round_: int, valid: float | None) -> dict[str, object]:
+        return {"round": round_, "metrics": {"valid": {"HR@5": valid}, "test": {"HR@5": 0.5}}}
+
+    assert best_round([at(1, 0.1), at(2, 0.3), at(3, 0.3), at(4, None)], 5)["round"] == 2
+
+
+def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RunError, match="not finished"):
+        folder.read_result()
+    with pytest.raises(RunError, match="not a run folder"):
+        folder.read_config()
+    folder.result.write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        folder.read_result()
+    folder.rounds.write_text(json.dumps({"round": 1}) + "\n" + '{"round": 2')
+    assert [r["round"] for r in folder.read_rounds()] == [1]

@@ -1,0 +1,158 @@
+"""A configuration is one validated mapping: what is wrong is named, what is right survives a round trip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedsiege import registry
+from fedsiege.arena.config import RunConfig, parse, read
+from fedsiege.defenses.compose import Pipeline
+from fedsiege.errors import ConfigError
+
+BASE: dict[str, Any] = {"dataset": "synthetic"}
+
+
+def config(**sections: Any) -> RunConfig:
+    return parse({**BASE, **sections})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], ["a configuration is a mapping", "list"]),
+        (None, ["a configuration is a mapping"]),
+        ({}, ["needs a `dataset` section"]),
+        ({**BASE, "atack": "lie"}, ["no section 'atack'", "'attack'"]),
+        ({**BASE, "attack": "li"}, ["unknown attack 'li'", "'lie'"]),
+        ({**BASE, "attack": {"z": 1.0}}, ["attack must be a name or a mapping with a `name`"]),
+        ({**BASE, "attack": {"name": "lie", "zz": 1.0}}, ["attack (lie)", "no field 'zz'", "z"]),
+        ({**BASE, "attack": {"name": "lie", "z": "much"}}, ["attack (lie)", "'z'", "'much'"]),
+        ({**BASE, "attack": {"name": "labelflip", "z": 1}}, ["it takes no parameters"]),
+        ({**BASE, "defense": {"name": "multikrum", "byzantin": 2}}, ["no field 'byzantin'", "'byzantine'"]),
+        ({**BASE, "defense": {"name": "multikrum", "byzantine": -2}}, ["byzantine", "-2", "at least 0"]),
+        ({**BASE, "defense": "union+multikrumm"}, ["unknown defense 'multikrumm'", "'multikrum'"]),
+        ({**BASE, "defense": {"name": "union+krum", "multikrum": {}}}, ["no part 'multikrum'", "'krum'"]),
+        ({**BASE, "defense": "median+krum"}, ["'median' aggregates by itself", "last"]),
+        ({**BASE, "defense": "union+union-memory"}, ["more than one part", "extra task"]),
+        ({**BASE, "model": "mff"}, ["unknown model 'mff'", "'mf'"]),
+        ({**BASE, "federation": {"round": 3}}, ["federation", "no field 'round'", "'rounds'"]),
+        ({**BASE, "federation": {"rounds": 0}}, ["federation.rounds", "at least 1"]),
+        ({**BASE, "federation": {"malicious": 1.0}}, ["federation.malicious", "[0, 1)"]),
+        ({**BASE, "federation": 3}, ["section 'federation' must be a mapping"]),
+        ({**BASE, "server": {"optimizer": "adamw"}}, ["server", "'optimizer'", "'adam' or 'sgd'", "'adamw'"]),
+        ({**BASE, "seed": "one"}, ["seed must be an integer", "'one'"]),
+        ({**BASE, "seed": True}, ["seed must be an integer"]),
+        ({"dataset": {"name": "ml-1m", "path": "x"}}, ["either `name`", "`path`", "not both"]),
+        ({"dataset": {"users": 3}}, ["either `name`", "`path`"]),
+        ({"dataset": {"name": "ml-1m", "protocol": "unfair"}}, ["dataset", "'protocol'", "'fair' or 'paper'"]),
+        ({**BASE, "plugins": ["absent.py"]}, ["absent.py", "does not exist"]),
+    ],
+)  # fmt: skip
+def test_errors_name_what_is_wrong_and_what_is_near(values: Any, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(values)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("attack", ["none", {"name": "lie", "z": 0.5}, "clusterattack"])
+@pytest.mark.parametrize(
+    "defense",
+    ["none", {"name": "normbound", "bound": None}, {"name": "union+multikrum", "union": {"alpha": 0.5}}],
+)
+def test_a_configuration_survives_a_round_trip(attack: Any, defense: Any) -> None:
+    made = config(attack=attack, defense=defense, seed=3, federation={"rounds": 7, "cutoffs": [5, 50]})
+    text = yaml.safe_dump(made.to_dict())
+    again = parse(yaml.safe_load(text))
+    assert again == made
+    assert again.hash == made.hash
+
+
+def test_the_hash_is_that_of_the_resolved_configuration() -> None:
+    short, long = config(), config(attack={"name": "none"}, model="mf", federation={"rounds": 6000}, seed=0)
+    assert short.hash == long.hash
+    assert len(short.hash) == 12
+    others = [config(seed=1), config(attack="lie"), config(model={"name": "mf", "dim": 32}), config(server={"lr": 1})]
+    assert len({short.hash, *(c.hash for c in others)}) == 5
+    assert short.with_seed(1).hash == others[0].hash
+
+
+@given(
+    rounds=st.integers(1, 10**6),
+    malicious=st.floats(0, 0.99),
+    seed=st.integers(0, 2**63),
+    z=st.none() | st.floats(-5, 5),
+)
+@settings(max_examples=40, deadline=None)
+def test_any_valid_values_survive_a_round_trip(rounds: int, malicious: float, seed: int, z: float | None) -> None:
+    made = config(attack={"name": "lie", "z": z}, federation={"rounds": rounds, "malicious": malicious}, seed=seed)
+    assert parse(yaml.safe_load(yaml.safe_dump(made.to_dict()))) == made
+
+
+def test_a_composition_is_a_value_with_its_parts() -> None:
+    made = config(defense={"name": "union+multikrum", "multikrum": {"byzantine": 3}})
+    assert isinstance(made.defense, Pipeline)
+    assert [part.name for part in made.defense.parts] == ["union", "multikrum"]
+    assert made.defense.parts[1].byzantine == 3
+    assert made.to_dict()["defense"]["multikrum"]["byzantine"] == 3
+
+
+def test_numbers_are_taken_for_floats_and_lists_for_tuples() -> None:
+    made = config(server={"lr": 1, "betas": [0.5, 0.9]}, federation={"cutoffs": [1, 3]})
+    assert made.server.lr == 1.0
+    assert made.server.betas == (0.5, 0.9)
+    assert made.federation.cutoffs == (1, 3)
+
+
+def test_paths_refer_to_the_folder_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.inter").write_text("user_id:token\titem_id:token\n1\t2\n", encoding="utf-8")
+    (tmp_path / "one.yaml").write_text("dataset: {path: mine.inter}\n", encoding="utf-8")
+    assert read(tmp_path / "one.yaml").dataset.path == str(tmp_path / "mine.inter")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dataset: [", ["one.yaml", "not valid YAML", "line"]),
+        ("dataset: synthetic\natack: lie\n", ["one.yaml", "no section 'atack'"]),
+    ],
+)
+def test_errors_of_a_file_name_the_file(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read configuration .*absent\.yaml: No such file"):
+        read(tmp_path / "absent.yaml")
+
+
+def test_plugins_of_a_file_are_known_to_its_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_extra", dict(registry._extra))
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n"
+        "from fedsiege.defenses import Filter\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Mine(Filter):\n"
+        '    """Mine: of this test alone."""\n\n'
+        '    name: ClassVar[str] = "mine-alone"\n',
+        encoding="utf-8",
+    )
+    (tmp_path / "one.yaml").write_text(
+        "dataset: synthetic\ndefense: mine-alone\nplugins: [mine.py]\n", encoding="utf-8"
+    )
+    made = read(tmp_path / "one.yaml")
+    assert made.defense.name == "mine-alone"
+    # The resolved configuration works from any folder (the file is imported anew, so classes differ).
+    assert parse(made.to_dict()).hash == made.hash

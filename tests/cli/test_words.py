@@ -1,0 +1,115 @@
+"""Commands that only tell: help, list, version, data, and how errors are said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import fedsiege as package
+from fedsiege.cli import overrides
+from fedsiege.errors import ConfigError
+
+COMMANDS = ["demo", "run", "list", "data", "reproduce", "report"]
+
+
+def test_help_names_every_command(fedsiege: Callable) -> None:
+    for said in (fedsiege("--help"), fedsiege()):
+        assert said.status == 0
+        for command in COMMANDS:
+            assert command in said.out
+
+
+@pytest.mark.parametrize("command", [[c] for c in COMMANDS] + [["data", "fetch"], ["data", "info"]], ids=" ".join)
+def test_every_command_explains_itself(fedsiege: Callable, command: list[str]) -> None:
+    said = fedsiege(*command, "--help")
+    assert said.status == 0
+    assert "usage: fedsiege " + command[0] in said.out
+    assert "None" not in said.out
+
+
+def test_version(fedsiege: Callable) -> None:
+    assert fedsiege("--version").out.strip() == f"fedsiege {package.__version__}"
+
+
+@pytest.mark.parametrize(
+    "words", [["attak"], ["run"], ["run", "x.yaml", "--thread"], ["list", "colours"]], ids=" ".join
+)
+def test_wrong_usage_ends_with_two(fedsiege: Callable, words: list[str]) -> None:
+    said = fedsiege(*words)
+    assert said.status == 2
+    assert "Traceback" not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"),
+    [("attacks", "clusterattack"), ("defenses", "union"), ("models", "sasrec"), ("datasets", "ml-1m")],
+)
+def test_list(fedsiege: Callable, kind: str, known: str) -> None:
+    assert known in fedsiege("list").out
+    assert known in fedsiege("list", kind).out
+    found = json.loads(fedsiege("list", kind, "--json").out)
+    assert list(found) == [kind]
+    entry = next(e for e in found[kind] if e["name"] == known)
+    assert entry["summary"]
+    assert entry.get("reference") or entry.get("paper")
+
+
+def test_data_info(fedsiege: Callable, tmp_path: Path) -> None:
+    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
+    lines += [f"{u}\t{i}\t{10 * u + i}" for u in range(4) for i in range(5)]
+    (tmp_path / "mine.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = json.loads(fedsiege("data", "info", "mine.inter", "--json").out)
+    assert (found["users"], found["items"], found["interactions"]) == (4, 5, 20)
+    said = fedsiege("data", "info", "mine.inter")
+    assert "100.00 %" in said.out
+    assert "20" in said.out
+
+
+def test_data_errors_are_one_line(fedsiege: Callable) -> None:
+    said = fedsiege("data", "info", "ml-1n")
+    assert said.status == 2
+    assert said.err.startswith("error: ")
+    assert "did you mean 'ml-1m'" in said.err
+    assert said.err.count("\n") == 1
+    assert fedsiege("data", "fetch", "nothing").status == 2
+
+
+def test_fetch(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "generated" in fedsiege("data", "fetch", "synthetic").out
+    monkeypatch.setattr("fedsiege.data.cache.fetch", lambda name: tmp_path / name)
+    assert fedsiege("data", "fetch", "ml-1m").out.strip() == str(tmp_path / "ml-1m")
+
+
+def test_report_wants_a_folder(fedsiege: Callable) -> None:
+    said = fedsiege("report", "nowhere")
+    assert said.status == 2
+    assert "nowhere" in said.err
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("attack=lie", {"attack": "lie"}),
+        ("attack.z=0.3", {"attack": {"name": "fang", "z": 0.3}}),
+        ("federation.rounds=7", {"federation": {"rounds": 7, "cohort": 5}}),
+        ("federation.cutoffs=[5, 10]", {"federation": {"cohort": 5, "cutoffs": [5, 10]}}),
+        ("defense.union.alpha=0", {"defense": {"name": "union+krum", "union": {"alpha": 0}}}),
+        ("model.dim=8", {"model": {"dim": 8}}),
+        ("defense.name=a=b", {"defense": {"name": "a=b"}}),
+        ("seed=", {"seed": None}),
+    ],
+)
+def test_set_changes_one_value(assignment: str, expected: dict) -> None:
+    values = {"attack": "fang", "federation": {"cohort": 5}, "defense": "union+krum", "model": None}
+    changed = overrides.apply(values, [assignment])
+    assert changed == {**values, **expected}
+    assert values["federation"] == {"cohort": 5}
+
+
+@pytest.mark.parametrize("assignment", ["attack", "=1", "attack.=1", "seed.a=1", "attack=[", "federation.cohort.x=1"])
+def test_set_refuses_what_it_cannot_do(assignment: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        overrides.apply({"attack": "fang", "federation": {"cohort": 5}, "seed": 1}, [assignment])

@@ -1,0 +1,76 @@
+"""Every plug-in that the conformance suites examine. A new plug-in joins with one line here."""
+
+from __future__ import annotations
+
+from fedsiege.attacks import Attack
+from fedsiege.attacks.cluster_attack import ClusterAttack
+from fedsiege.attacks.cluster_attack_cl import ClusterAttackCL
+from fedsiege.attacks.fang import Fang
+from fedsiege.attacks.fed_attack import FedAttack
+from fedsiege.attacks.gaussian import Gaussian
+from fedsiege.attacks.label_flip import LabelFlip
+from fedsiege.attacks.lie import LIE
+from fedsiege.attacks.none import NoAttack
+from fedsiege.defenses import Defense
+from fedsiege.defenses.compose import Pipeline
+from fedsiege.defenses.fl_wbc import FLWBC
+from fedsiege.defenses.krum import Krum
+from fedsiege.defenses.median import Median
+from fedsiege.defenses.multi_krum import MultiKrum
+from fedsiege.defenses.none import FedAvg
+from fedsiege.defenses.norm_bound import NormBound
+from fedsiege.defenses.trimmed_mean import TrimmedMean
+from fedsiege.defenses.union import Union
+from fedsiege.defenses.union_memory import UnionMemory
+
+ATTACKS: list[Attack] = [
+    NoAttack(),
+    LabelFlip(),
+    FedAttack(),
+    FedAttack(k=3),
+    Gaussian(),
+    LIE(),
+    LIE(z=0.3),
+    Fang(),
+    Fang(low=0.0, high=1.0),
+    ClusterAttack(),
+    ClusterAttack(as_published=True, threshold=1),
+    ClusterAttack(clusters=8, rescale=True, norms="all"),
+    ClusterAttackCL(),
+]
+
+DEFENSES: list[Defense] = [
+    FedAvg(),
+    FedAvg(weighting="uniform"),
+    Median(),
+    TrimmedMean(),
+    TrimmedMean(trim=2),
+    Krum(),
+    Krum(byzantine=3),
+    MultiKrum(),
+    MultiKrum(byzantine=0.3, weighting="uniform"),
+    NormBound(),
+    NormBound(bound=None, weighting="uniform"),
+    FLWBC(),
+    Union(),
+    Union(as_published=True),
+    Union(simulate="sgd", samples=20),
+    UnionMemory(),
+    UnionMemory(simulate="sgd", outlier=2.0, drift=0.5, evidence=1.0),
+    Pipeline((Union(), MultiKrum())),
+    Pipeline((Union(as_published=True), MultiKrum())),
+    Pipeline((UnionMemory(), MultiKrum(), NormBound())),
+    Pipeline((MultiKrum(), Median())),
+]
+
+TABLE_ONLY: set[str] = {"clusterattack", "clusterattack+cl", "union", "union-memory"}
+"""Names of plug-ins that need a row-sparse item table, and so cannot run on the same uploads made dense."""
+
+
+def label(plugin: object) -> str:
+    """Return a test id such as ``multikrum-byzantine=0.3``."""
+    if hasattr(plugin, "parts"):
+        return "+".join(label(part) for part in plugin.parts)
+    fields = getattr(plugin, "__dataclass_fields__", {})
+    changed = [f"{k}={getattr(plugin, k)}" for k, f in fields.items() if getattr(plugin, k) != f.default]
+    return "-".join([plugin.name, *changed])  # type: ignore[attr-defined]

@@ -1,0 +1,246 @@
+"""What every defense must keep to, whatever it does."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedsiege.defenses import Defense, Outcome
+from fedsiege.rng import generator
+from fedsiege.updates import Delta, UpdateBatch
+from tests.conformance.catalogue import DEFENSES, TABLE_ONLY, label
+from tests.trees import fingerprint, read, write
+from tests.worlds import World, made_dense
+
+CLIENTS = np.array([31, 4, 15, 92, 65, 35, 89, 79, 32, 38, 46])
+BY_NAME = sorted({d.name: d for d in DEFENSES if not hasattr(d, "parts")}.items())
+
+every = pytest.mark.parametrize("defense", DEFENSES, ids=label)
+
+
+def flat(delta: Delta | None) -> np.ndarray:
+    """Return an aggregate as one float64 vector."""
+    assert delta is not None
+    return np.concatenate([block.dense().double().numpy().ravel() for block in delta.values()])
+
+
+def changes_uploads(defense: Defense) -> bool:
+    half = defense.client_half()
+    return half is not None and half.transforms
+
+
+def trusts_counts(defense: Defense) -> bool:
+    """Tell whether a rule weighs uploads by declared counts, as it is asked to (Krum takes one upload)."""
+    defense = defense.parts[-1] if hasattr(defense, "parts") else defense
+    return getattr(defense, "weighting", "uniform") == "samples" and defense.name != "krum"
+
+
+def one(defense: Defense, world: World, updates: UpdateBatch, told: int | None = None) -> Outcome:
+    state = defense.init(world.spec, generator(0, "defense-init"))
+    return defense.step(updates, state, world.defense_view(told=told))[0]
+
+
+def with_upload(updates: UpdateBatch, place: int, value: float) -> UpdateBatch:
+    """Return `updates` in which all values of one upload are `value`."""
+    bad = updates.select(np.array([place]))
+    blocks = {}
+    for name, block in bad.blocks.items():
+        filled = torch.full_like(block.values, value)  # type: ignore[attr-defined]
+        blocks[name] = dataclasses.replace(block, values=filled)  # type: ignore[type-var]
+    return updates.replace(np.array([place]), UpdateBatch(bad.clients, bad.counts, blocks))
+
+
+@pytest.mark.parametrize(("name", "defense"), BY_NAME, ids=[n for n, _ in BY_NAME])
+def test_it_is_documented_and_frozen(name: str, defense: Defense) -> None:
+    assert isinstance(defense, Defense)
+    assert name
+    first, *rest = (type(defense).__doc__ or "").splitlines()
+    assert ": " in first
+    assert first.rstrip().endswith(".")
+    assert any(line.strip().startswith("Reference: ") for line in rest)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        defense.name = "other"  # type: ignore[misc]
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_aggregate_and_verdicts_are_well_formed(defense: Defense, dtype: torch.dtype) -> None:
+    world = World(dtype)
+    outcome = one(defense, world, world.honest(CLIENTS))
+    assert outcome.delta is not None
+    UpdateBatch(np.zeros(1, np.int64), np.ones(1), outcome.delta).check(world.spec)
+    assert {block.dtype for block in outcome.delta.values()} == {dtype}
+    assert np.isfinite(flat(outcome.delta)).all()
+    v, n = outcome.verdicts, CLIENTS.size
+    assert v.accepted.dtype == bool
+    assert v.score.dtype == v.weight.dtype == np.float64
+    assert v.accepted.shape == v.score.shape == v.weight.shape == (n,)
+    assert (v.weight >= 0).all()
+    assert (v.weight[~v.accepted] == 0).all()
+    assert v.weight.sum() == pytest.approx(1.0)
+    assert len(v.reason) == n
+    assert all(isinstance(reason, str) for reason in v.reason)
+    assert all(reason for reason, ok in zip(v.reason, v.accepted) if not ok)
+
+
+@every
+def test_same_call_same_result_and_nothing_is_changed(defense: Defense) -> None:
+    world = World()
+    updates, state = world.honest(CLIENTS), defense.init(world.spec, generator(0, "defense-init"))
+    before = fingerprint([updates, state, world.model.params])
+    first, second = (defense.step(updates, state, world.defense_view()) for _ in range(2))
+    assert fingerprint(list(first)) == fingerprint(list(second))
+    assert fingerprint([updates, state, world.model.params]) == before
+
+
+@every
+@given(order=st.permutations(range(CLIENTS.size)), told=st.one_of(st.none(), st.integers(0, 4)))
+@settings(max_examples=10, deadline=None, derandomize=True)
+def test_order_of_uploads_does_not_matter(defense: Defense, order: list[int], told: int | None) -> None:
+    world, places = World(), np.array(order)
+    updates = world.honest(CLIENTS)
+    straight, mixed = one(defense, world, updates, told), one(defense, world, updates.select(places), told)
+    np.testing.assert_allclose(flat(mixed.delta), flat(straight.delta), rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(mixed.verdicts.accepted, straight.verdicts.accepted[places])
+    np.testing.assert_allclose(mixed.verdicts.score, straight.verdicts.score[places], rtol=1e-4)
+    np.testing.assert_allclose(mixed.verdicts.weight, straight.verdicts.weight[places], rtol=1e-9)
+    assert mixed.verdicts.reason == tuple(straight.verdicts.reason[p] for p in places)
+
+
+@every
+def test_state_survives_writing_reading_and_changing_cohorts(defense: Defense, tmp_path: Path) -> None:
+    world = World()
+    ends = []
+    for saved in (False, True):
+        state = defense.init(world.spec, generator(0, "defense-init"))
+        outcomes = []
+        for round_ in range(1, 6):
+            if saved:
+                write(state, tmp_path / str(round_))
+                state = read(tmp_path / str(round_))
+            rng = generator(3, "cohort", round_)
+            cohort = np.sort(rng.choice(40, int(rng.integers(1, 14)), replace=False))
+            outcome, state = defense.step(world.honest(cohort, round_), state, world.defense_view(round_))
+            assert outcome.verdicts.accepted.size == cohort.size
+            outcomes.append(outcome)
+        ends.append(fingerprint([outcomes, state]))
+    assert ends[0] == ends[1]
+
+
+@every
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("told", [None, 0, 1, 5])
+def test_few_clients(defense: Defense, n: int, told: int | None) -> None:
+    world = World()
+    outcome = one(defense, world, world.honest(CLIENTS[:n]), told)
+    if outcome.delta is not None:
+        assert np.isfinite(flat(outcome.delta)).all()
+        assert outcome.verdicts.weight.sum() == pytest.approx(1.0)
+    if n == 1:
+        assert outcome.verdicts.accepted.all()
+
+
+@every
+@pytest.mark.parametrize("value", [None, 0.0])
+def test_equal_uploads_are_their_own_aggregate(defense: Defense, value: float | None) -> None:
+    world = World(scale=1e-4)
+    single = world.honest(CLIENTS[:1])
+    if value is not None:
+        single = with_upload(single, 0, value)
+    same = single.select(np.zeros(CLIENTS.size, np.int64))
+    updates = UpdateBatch(CLIENTS, same.counts, same.blocks)
+    outcome = one(defense, world, updates)
+    np.testing.assert_allclose(flat(outcome.delta), flat(single.blocks), rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("defense", [d for d in DEFENSES if not TABLE_ONLY & set(d.name.split("+"))], ids=label)
+def test_dense_uploads_give_what_sparse_ones_give(defense: Defense) -> None:
+    world = World()
+    updates = world.honest(CLIENTS)
+    sparse, dense = one(defense, world, updates), one(defense, world, made_dense(updates))
+    np.testing.assert_allclose(flat(dense.delta), flat(sparse.delta), rtol=1e-4, atol=1e-8)
+    np.testing.assert_array_equal(dense.verdicts.accepted, sparse.verdicts.accepted)
+    np.testing.assert_allclose(dense.verdicts.score, sparse.verdicts.score, rtol=1e-5)
+
+
+@every
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_unusable_uploads_are_rejected_before_any_rule(defense: Defense, value: float) -> None:
+    gate = pytest.importorskip("fedsiege.defenses.gate")
+    world = World()
+    good = world.honest(CLIENTS)
+    bad = with_upload(with_upload(good, 2, value), 7, value)
+    state = defense.init(world.spec, generator(0, "defense-init"))
+    outcome, after = gate.guarded_step(defense, bad, state, world.defense_view())
+    v = outcome.verdicts
+    assert [i for i, reason in enumerate(v.reason) if reason == "non-finite"] == [2, 7]
+    assert not v.accepted[[2, 7]].any()
+    assert (v.weight[[2, 7]] == 0).all()
+    left = np.setdiff1d(np.arange(CLIENTS.size), [2, 7])
+    alone, expected = defense.step(good.select(left), state, world.defense_view())
+    np.testing.assert_array_equal(flat(outcome.delta), flat(alone.delta))
+    np.testing.assert_array_equal(v.accepted[left], alone.verdicts.accepted)
+    assert fingerprint(after) == fingerprint(expected)
+
+
+@every
+def test_a_round_of_unusable_uploads_leaves_the_model(defense: Defense) -> None:
+    gate = pytest.importorskip("fedsiege.defenses.gate")
+    world = World()
+    state = defense.init(world.spec, generator(0, "defense-init"))
+    bad = with_upload(world.honest(CLIENTS[:1]), 0, np.nan)
+    outcome, after = gate.guarded_step(defense, bad, state, world.defense_view())
+    assert outcome.delta is None
+    assert outcome.verdicts.reason == ("non-finite",)
+    assert fingerprint(after) == fingerprint(state)
+
+
+@pytest.mark.parametrize("defense", [d for d in DEFENSES if not trusts_counts(d)], ids=label)
+def test_a_claimed_sample_count_buys_nothing_without_sample_weights(defense: Defense) -> None:
+    world = World()
+    updates = world.honest(CLIENTS)
+    counts = updates.counts.copy()
+    counts[4] = 1e9
+    claimed = UpdateBatch(updates.clients, counts, updates.blocks)
+    np.testing.assert_array_equal(flat(one(defense, world, claimed).delta), flat(one(defense, world, updates).delta))
+
+
+@every
+@pytest.mark.parametrize("count", [0.0, -5.0, np.nan, np.inf])
+def test_impossible_sample_counts_do_no_harm(defense: Defense, count: float) -> None:
+    world = World()
+    updates = world.honest(CLIENTS)
+    counts = updates.counts.copy()
+    counts[4] = count
+    outcome = one(defense, world, UpdateBatch(updates.clients, counts, updates.blocks))
+    assert np.isfinite(flat(outcome.delta)).all()
+    assert outcome.verdicts.weight.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("defense", [d for d in DEFENSES if changes_uploads(d)], ids=label)
+def test_the_client_half_is_addressed_by_client(defense: Defense) -> None:
+    half = defense.client_half()
+    assert half is not None
+    world = World()
+    now, later = world.honest(CLIENTS), world.honest(CLIENTS).scale(np.full(CLIENTS.size, 0.99))
+    before = fingerprint([now, later])
+    whole = half.transform(now, later if half.wants_next else None, 3, 8)
+    assert fingerprint([now, later]) == before
+    whole.check(world.spec)
+    assert whole.finite.all()
+    assert {b.dtype for b in whole.blocks.values()} == {torch.float32}
+    np.testing.assert_array_equal(whole.clients, now.clients)
+    np.testing.assert_array_equal(whole.counts, now.counts)
+    some = np.array([6, 2])
+    part = half.transform(now.select(some), later.select(some) if half.wants_next else None, 3, 8)
+    assert fingerprint(part) == fingerprint(whole.select(some))
+    other = half.transform(now, later if half.wants_next else None, 3, 9)
+    assert fingerprint(other) != fingerprint(whole)
+    none = np.array([], np.int64)
+    assert half.transform(now.select(none), later.select(none), 3, 8).n == 0

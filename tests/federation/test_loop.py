@@ -1,0 +1,196 @@
+"""The round: who is drawn, who attacks, who is scored, and what attackers may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from fedsiege.arena.runs import assemble
+from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
+from fedsiege.defenses.none import FedAvg
+from fedsiege.errors import ConfigError, KnowledgeError, UploadError
+from fedsiege.federation.loop import Federation, FederationConfig
+from fedsiege.learners.base import State
+from fedsiege.updates import UpdateBatch
+from tests.small import small
+
+
+def federation(**sections: object) -> Federation:
+    return assemble(small(**sections))[0]
+
+
+def with_attack(attack: object, **options: object) -> Federation:
+    base = federation(defense="none")
+    config = FederationConfig(**{"rounds": 5, "cohort": 12, "malicious": 0.3, **options})  # type: ignore[arg-type]
+    return Federation(base.learner, attack, FedAvg(), config, base.model.config, 0)  # type: ignore[arg-type]
+
+
+def test_cohorts_and_coalitions_depend_on_the_seed_alone() -> None:
+    a = federation()
+    b = federation(attack="none", defense="median")
+    other = federation(seed=1)
+    assert all(np.array_equal(a.cohort(r), b.cohort(r)) for r in range(1, 20))
+    assert np.array_equal(a.coalition, b.coalition)
+    assert not all(np.array_equal(a.cohort(r), other.cohort(r)) for r in range(1, 20))
+    assert np.unique(a.cohort(3)).size == 12
+
+
+def test_smaller_coalitions_are_part_of_larger_ones_and_all_are_scored_alike() -> None:
+    runs = [federation(federation={"malicious": m, "reserved": 0.3}) for m in (0.0, 0.1, 0.3)]
+    assert [f.coalition.size for f in runs] == [0, 6, 18]
+    assert set(runs[1].coalition) < set(runs[2].coalition)
+    assert all(np.array_equal(f.scored, runs[0].scored) for f in runs)
+    assert not set(runs[2].coalition) & set(runs[0].scored)
+    sampled = federation(federation={"evaluate_users": 7})
+    assert sampled.scored.size == 7
+    assert set(sampled.scored) <= set(federation().scored)
+
+
+def test_without_an_attack_the_coalition_is_honest() -> None:
+    quiet = federation(attack="none", federation={"malicious": 0.3})
+    nobody = federation(attack="none", federation={"malicious": 0.0, "reserved": 0.3})
+    for _ in range(5):
+        left, right = quiet.step(), nobody.step()
+        assert not left.malicious.any()
+        assert left.to_json() == right.to_json()
+
+
+def test_only_malicious_uploads_differ_from_an_honest_round() -> None:
+    @dataclass(frozen=True)
+    class Spy(AttackBase):
+        name: ClassVar[str] = "spy"
+
+        def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+            seen.append((updates, view))
+            return updates.scale(np.full(updates.n, 5.0)), state
+
+    seen: list[tuple[UpdateBatch, AttackView]] = []
+    attacked, honest = with_attack(Spy()), federation(attack="none", defense="none")
+    left, right = attacked.step(), honest.step()
+    np.testing.assert_allclose(left.norms, np.where(left.malicious, 5, 1) * right.norms, rtol=1e-5)
+    updates, view = seen[0]
+    assert updates.clients.tolist() == left.cohort[left.malicious].tolist() == view.present.tolist()
+    assert view.cohort == 12
+    with pytest.raises(KnowledgeError, match="'coalition' but declares 'own data'"):
+        view.honest(view.present)
+    with pytest.raises(KnowledgeError):
+        view.benign()
+    with pytest.raises(KnowledgeError):
+        _ = view.model
+
+
+def test_an_omniscient_attack_sees_exactly_the_benign_uploads_and_its_pool() -> None:
+    @dataclass(frozen=True)
+    class Omniscient(AttackBase):
+        name: ClassVar[str] = "omniscient"
+        knowledge: ClassVar[Knowledge] = Knowledge.BENIGN | Knowledge.COALITION | Knowledge.MODEL
+
+        def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+            benign, pool = view.benign(), view.honest(view.pool())
+            assert not set(benign.clients) & set(view.coalition)
+            assert benign.n + updates.n == view.cohort
+            assert set(pool.clients) == set(view.coalition)
+            assert view.pool(3).size == 3
+            own = pool.select(np.isin(pool.clients, view.present))
+            torch.testing.assert_close(own.flat(), updates.flat())
+            before = fed.learner.state()["users"]["weight"].clone()
+            view.honest(view.pool())
+            assert torch.equal(before, fed.learner.state()["users"]["weight"])
+            return updates, state
+
+    fed = with_attack(Omniscient())
+    for _ in range(3):
+        fed.step()
+
+
+def test_an_attack_may_not_speak_for_others_nor_change_shapes() -> None:
+    @dataclass(frozen=True)
+    class Impostor(AttackBase):
+        name: ClassVar[str] = "impostor"
+
+        def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+            return UpdateBatch(updates.clients + 1, updates.counts, updates.blocks), state
+
+    @dataclass(frozen=True)
+    class Renamer(AttackBase):
+        name: ClassVar[str] = "renamer"
+
+        def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+            return UpdateBatch(updates.clients, updates.counts, {"other": updates.blocks["items"]}), state
+
+    with pytest.raises(UploadError, match="impostor"):
+        with_attack(Impostor()).step()
+    with pytest.raises(UploadError, match="blocks"):
+        with_attack(Renamer()).step()
+
+
+def test_a_round_of_rejected_uploads_leaves_the_model_as_it_was() -> None:
+    @dataclass(frozen=True)
+    class Breaker(AttackBase):
+        name: ClassVar[str] = "breaker"
+
+        def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+            return updates.scale(np.full(updates.n, np.nan)), state
+
+    fed = with_attack(Breaker(), malicious=0.99)
+    before = fed.model.snapshot()
+    record = fed.step()
+    if record.malicious.all():
+        assert not record.applied
+        assert torch.equal(before["items"], fed.model.snapshot()["items"])
+    assert (~record.verdicts.accepted == record.malicious).all()
+    assert record.projection is None
+
+
+def test_client_side_halves_bind_honest_clients_only() -> None:
+    plain = federation(attack="labelflip", defense="none")
+    union = federation(attack="labelflip", defense="union")
+    a, b = plain.step(), union.step()
+    same = np.isclose(a.norms, b.norms, rtol=1e-6)
+    assert same[a.malicious].all()
+    assert not same[~a.malicious].any()
+
+
+def test_fl_wbc_perturbs_honest_uploads_only() -> None:
+    plain = federation(attack="labelflip", defense="none")
+    noisy = federation(attack="labelflip", defense="fl-wbc")
+    a, b = plain.step(), noisy.step()
+    same = np.isclose(a.norms, b.norms, rtol=1e-9)
+    assert same[a.malicious].all()
+    assert not same[~a.malicious].any()
+
+
+def test_the_defense_is_told_a_count_only_if_granted() -> None:
+    assert federation().told() is None
+    assert federation(federation={"tell_defense": True}).told() == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({"cohort": 0}, "cohort"), ({"malicious": 1.0}, "malicious"), ({"rounds": 0}, "rounds")]
+)
+def test_ranges_are_checked(options: dict[str, float], name: str) -> None:
+    with pytest.raises(ConfigError, match=f"federation.{name}"):
+        FederationConfig(**options)  # type: ignore[arg-type]
+
+
+def test_a_cohort_larger_than_the_federation_is_refused() -> None:
+    with pytest.raises(ConfigError, match="exceeds the 60 clients"):
+        federation(federation={"cohort": 61})
+
+
+def test_clean_training_learns() -> None:
+    fed = federation(attack="none", defense="none", federation={"rounds": 150, "cohort": 30, "evaluate_every": 150})
+    start = fed.evaluate()["valid"]["HR@20"]
+    records = list(fed.rounds())
+    assert records[-1].loss < records[0].loss * 0.9
+    assert records[-1].metrics["valid"]["HR@20"] > start
+
+
+def test_sasrec_refuses_a_defense_that_asks_for_a_second_local_step() -> None:
+    fed = federation(model={"name": "sasrec", "dim": 8, "max_len": 10}, defense="fl-wbc", attack="none")
+    with pytest.raises(ConfigError, match=r"fl-wbc.*run it on mf"):
+        fed.step()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import gaussian_kde
+
+from fedsiege.arena.stats import estimate, relative_loss
+from fedsiege.report import cells, words
+from fedsiege.report.collect import Board, collect
+from fedsiege.report.densities import centred, densities, density, higher, separation
+from tests.report.fakes import score, write_run
+
+
+def test_intervals_are_those_of_the_arena() -> None:
+    rng = np.random.default_rng(1)
+    samples = [rng.random(n) for n in (5, 0, 1, 3, 5, 2, 5)]
+    samples[4][2] = np.nan
+    for sample, found in zip(samples, cells.intervals(samples)):
+        known = estimate(sample)
+        assert found == pytest.approx((known.mean, known.low, known.high, known.n), nan_ok=True)
+
+
+def test_cells_hold_means_and_losses_paired_by_seed(board: Board) -> None:
+    frame = cells.cells(board)
+    assert frame.height == 9 * 4 * 2
+    cell = frame.filter(attack="fang", defense="union+multikrum", metric="HR@5", moment="last").row(0, named=True)
+    values = {s: score("fang", "union+multikrum", s) for s in range(3)}
+    clean = {s: score("none", "none", s) for s in range(3)}
+    loss = relative_loss(clean, values)
+    assert cell["mean"] == pytest.approx(np.mean(list(values.values())))
+    assert (cell["loss"], cell["loss_low"], cell["loss_high"]) == pytest.approx((loss.mean, loss.low, loss.high))
+    assert (cell["n"], cell["loss_n"], cell["seeds"]) == (3, 3, "0–2")
+    assert cell["command"] == "fedsiege run config.yaml"
+
+
+def test_without_a_clean_run_there_is_no_loss(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "fang", "krum")
+    cell = cells.cells(collect(tmp_path)).row(0, named=True)
+    assert cell["loss_n"] == 0
+    assert np.isnan(cell["loss"])
+    assert words.findings(cells.cells(collect(tmp_path)), "synthetic · mf · 5% malicious", "HR@5") == []
+
+
+def test_none_comes_first_and_harm_grows(tmp_path: Path) -> None:
+    for attack, value in (("strong", 0.01), ("weak", 0.04), ("none", 0.05)):
+        write_run(tmp_path / attack, attack, value=value)
+    write_run(tmp_path / "composed", "none", "a+b")
+    write_run(tmp_path / "single", "none", "z")
+    assert cells.orders(collect(tmp_path)) == (["none", "weak", "strong"], ["none", "z", "a+b"])
+
+
+def test_detection_is_shown_where_uploads_are_rejected(board: Board) -> None:
+    frame = cells.detection(board)
+    assert set(frame["defense"]) == {"union+multikrum"}
+    assert frame.filter(attack="fang", metric="DACC")["mean"][0] == pytest.approx(0.95)
+    assert frame.filter(attack="none", metric="AAR").is_empty()  # nobody attacks, so nobody gets in
+    assert frame.filter(attack="none", metric="FNR").is_empty()
+
+
+def test_cost_is_that_of_clean_runs(board: Board) -> None:
+    frame = cells.cost(board)
+    assert set(frame["attack"]) == {"none"}
+    assert frame.filter(defense="median", metric="ms per round")["mean"][0] == pytest.approx(100)
+
+
+def test_curves_average_the_seeds(board: Board) -> None:
+    row = cells.curves(board).filter(attack="fang", defense="none", metric="HR@5", round=8).row(0, named=True)
+    values = [score("fang", "none", s) * 8 / 12 for s in range(3)]
+    assert (row["mean"], row["low"], row["high"], row["n"]) == pytest.approx(
+        (np.mean(values), min(values), max(values), 3)
+    )
+
+
+def test_density_is_that_of_scipy_where_the_grid_can_show_it() -> None:
+    values = np.random.default_rng(0).normal(size=300)
+    grid = np.linspace(-4, 4, 200)
+    np.testing.assert_allclose(density(values, grid), gaussian_kde(values)(grid), rtol=1e-10)
+    assert density(np.ones(9), np.linspace(0, 2, 81)).argmax() == 40  # equal scores make a peak
+    assert not density(np.ones(2), grid).any()
+
+
+def test_separation_mirrors_the_stretch_and_not_each_round() -> None:
+    malicious = np.array([True, False, False, False])
+    low, high = np.array([0.0, 1, 2, 3]), np.array([9.0, 1, 2, 3])
+    assert (higher(malicious, low), higher(malicious, high)) == (0, 1)
+    assert higher(malicious, np.ones(4)) == 0.5
+    assert np.isnan(higher(np.zeros(4, bool), low))
+    frames = [pl.DataFrame({"malicious": malicious, "score": s}) for s in (low, high)]
+    assert separation([frames[0]] * 2) == 1
+    assert separation(frames) == 0.5
+    assert separation([]) is None
+
+
+def test_scores_are_centred_on_their_round(board: Board) -> None:
+    left = centred(board.scores).group_by("run", "round").agg(pl.col("score").median())
+    assert left["score"].abs().max() < 1e-12
+    curves, apart = densities(board)
+    assert curves["density"].max() == pytest.approx(1)
+    assert set(curves["who"]) == {"benign", "malicious"}
+    assert apart.filter(attack="fang")["separation"].to_list() == [1, 1, 1]
+    assert apart.filter(attack="none")["separation"].to_list() == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"), [(0.312, "−31.2%"), (-0.047, "+4.7%"), (0.0001, "0.0%"), (float("nan"), ""), (None, "")]
+)
+def test_a_loss_is_a_change_with_the_other_sign(loss: float | None, text: str) -> None:
+    assert words.change(loss) == text
+
+
+def test_findings_name_the_worst_attack_and_the_mildest_defense(board: Board) -> None:
+    said = words.findings(cells.cells(board), board.groups[0], "HR@5")
+    assert said[0] == "With no defense, the strongest attack is clusterattack: HR@5 falls by 50.0%."
+    assert "falls by 10.0%" in said[1]
+    assert "stays as it is" in said[2]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"), [([0, 1, 2, 3], "0–3"), ([0, 1], "0, 1"), ([1, 3, 7], "1, 3, 7"), ([4], "4")]
+)
+def test_seeds_in_words(seeds: list[int], text: str) -> None:
+    assert cells.describe_seeds(seeds) == text

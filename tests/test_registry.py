@@ -1,0 +1,132 @@
+"""Names of plug-ins: read from source, taken from files, from entry points and from this process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from fedsiege import registry
+from fedsiege.errors import ConfigError
+
+ATTACK = '''"""A plug-in of a user."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedsiege.attacks import AttackBase, Knowledge
+
+
+@dataclass(frozen=True)
+class Loud(AttackBase):
+    """Loud: uploads a multiple of what it would upload honestly.
+
+    Reference: nobody,
+    2026, page 1.
+
+    A paragraph that does not belong to the reference.
+    """
+
+    name: ClassVar[str] = "loud"
+    knowledge: ClassVar[Knowledge] = Knowledge.NONE
+    factor: float = 2.0
+'''
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the process's registry as it was."""
+    monkeypatch.setattr(registry, "_extra", dict(registry._extra))
+    registry._installed.cache_clear()
+    yield
+    registry._installed.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["attacks", "defenses", "models"])
+def test_builtin_names_load_to_classes_of_that_name(kind: registry.Kind) -> None:
+    known = registry.entries(kind)
+    assert known
+    for name, entry in known.items():
+        cls = registry.load(kind, name)
+        assert cls.name == name
+        assert cls.__name__ == entry.cls
+
+
+def test_none_comes_first_and_the_rest_in_order() -> None:
+    names = list(registry.entries("attacks"))
+    assert names[0] == "none"
+    assert names[1:] == sorted(names[1:])
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown defense 'multikrun': did you mean 'multikrum'"):
+        registry.load("defenses", "multikrun")
+    with pytest.raises(ConfigError, match=r"known: .*sasrec"):
+        registry.load("models", "zzzzzz")
+
+
+def test_listing_imports_no_plugin() -> None:
+    code = (
+        "import sys; from fedsiege import registry\n"
+        "for kind in registry.FOLDERS: registry.entries(kind)\n"
+        "print([m for m in sys.modules if m.startswith(('torch', 'numba', 'fedsiege.attacks', 'fedsiege.learners'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_file_is_scanned_and_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "loud.py"
+    path.write_text(ATTACK, encoding="utf-8")
+    (entry,) = registry.load_file(path)
+    assert (entry.kind, entry.name, entry.cls) == ("attacks", "loud", "Loud")
+    assert entry.summary == "uploads a multiple of what it would upload honestly"
+    assert entry.reference == "nobody, 2026, page 1"
+    assert registry.load("attacks", "loud").__name__ == "Loud"
+    assert registry.entries("attacks")["loud"].summary == entry.summary
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nothing_of_that_name", "failed to import: ModuleNotFoundError"),
+        ("x = (", "failed to import: SyntaxError"),
+        ("class Shy:\n    pass\n", "defines no attack and no defense"),
+    ],
+)
+def test_files_that_are_no_plugins_say_why(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        registry.load_file(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.py does not exist"):
+        registry.load_file(tmp_path / "nowhere.py")
+
+
+def test_register_makes_a_class_of_this_process_known() -> None:
+    class Quiet:
+        """Quiet: does nothing, so that a name can be tested."""
+
+        name = "quiet"
+
+    assert registry.register("defenses", Quiet) is Quiet
+    assert registry.load("defenses", "quiet") is Quiet
+    assert registry.entries("defenses")["quiet"].summary == "does nothing, so that a name can be tested"
+
+
+def test_entry_points_of_other_packages_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_package.py").write_text(ATTACK, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("loud", "their_package:Loud", "fedsiege.attacks")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
+    entry = registry.entries("attacks")["loud"]
+    assert entry.reference == "nobody, 2026, page 1"
+    assert "their_package" not in sys.modules
+    assert registry.load("attacks", "loud").__module__ == "their_package"
+    assert "loud" not in registry.entries("defenses")

@@ -1,0 +1,110 @@
+"""`UpdateBatch`: what concerns whole uploads, and distances that do not cancel in float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fedsiege.errors import UploadError
+from fedsiege.updates import BlockSpec, DenseBlock, ModelSpec, UpdateBatch
+from tests.worlds import World, made_dense
+
+CLIENTS = np.array([8, 3, 21, 13, 5])
+
+
+def naive_sq_distances(x: np.ndarray) -> np.ndarray:
+    return np.array([[((a - b) ** 2).sum() for b in x] for a in x])
+
+
+def test_norms_gram_and_distances_are_of_whole_uploads() -> None:
+    updates = World(torch.float64).honest(CLIENTS)
+    x = updates.flat().numpy()
+    np.testing.assert_allclose(updates.norms, np.sqrt((x**2).sum(1)))
+    np.testing.assert_allclose(updates.gram, x @ x.T, atol=1e-12)
+    np.testing.assert_allclose(updates.sq_distances, naive_sq_distances(x), atol=1e-12)
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["rows", "dense"])
+def test_distances_of_small_updates_in_float32(dense: bool) -> None:
+    # Updates 1e-4 of the model's scale, agreeing to one part in a thousand: ‖x‖² + ‖y‖² − 2xy would be noise.
+    updates = World(torch.float32, scale=1e-4).honest(np.repeat(CLIENTS[:1], 6))
+    wobble = World(torch.float32, scale=1e-7).honest(np.arange(6) + 40)
+    rows = updates.add(wobble)
+    updates = made_dense(rows) if dense else rows
+    exact = naive_sq_distances(updates.flat().double().numpy())
+    np.testing.assert_allclose(updates.sq_distances, exact, rtol=1e-5)
+    assert (np.diag(updates.sq_distances) == 0).all()
+
+
+def test_distances_of_unlike_float32_updates_are_good_to_a_thousandth() -> None:
+    rng = np.random.default_rng(0)
+    for spread in (1.0, 0.3, 0.1, 0.03, 0.01):
+        x = 1e-4 * (rng.normal(size=(1, 20_000)) + spread * rng.normal(size=(12, 20_000)))
+        block = DenseBlock(torch.from_numpy(x.astype(np.float32)))
+        updates = UpdateBatch(np.arange(12), np.ones(12), {"w": block})
+        exact = naive_sq_distances(block.values.double().numpy())
+        np.testing.assert_allclose(updates.sq_distances, exact, rtol=1e-3)
+
+
+def test_equal_uploads_have_distance_zero() -> None:
+    updates = World().honest(np.array([3, 4, 3]))
+    assert updates.sq_distances[0, 2] == 0.0
+    assert updates.sq_distances[0, 1] > 0.0
+
+
+def test_select_takes_masks_positions_and_nothing() -> None:
+    updates = World().honest(CLIENTS)
+    mask = np.array([True, False, True, False, False])
+    for index in (mask, np.array([0, 2])):
+        some = updates.select(index)
+        np.testing.assert_array_equal(some.clients, [8, 21])
+        np.testing.assert_array_equal(some.counts, updates.counts[[0, 2]])
+        np.testing.assert_array_equal(some.flat().numpy(), updates.flat().numpy()[[0, 2]])
+    assert updates.select(np.ones(5, bool)) is updates
+    none = updates.select(np.zeros(5, bool))
+    assert none.n == 0
+    assert none.norms.shape == none.finite.shape == (0,)
+    assert none.sq_distances.shape == (0, 0)
+    assert none.flat().shape == (0, updates.flat().shape[1])
+
+
+def test_replace_changes_values_and_counts_of_some() -> None:
+    world = World()
+    updates, other = world.honest(CLIENTS), world.honest(np.array([77, 78]))
+    got = updates.replace(np.array([4, 1]), other)
+    np.testing.assert_array_equal(got.clients, CLIENTS)
+    np.testing.assert_array_equal(got.counts[[4, 1]], other.counts)
+    np.testing.assert_array_equal(got.flat().numpy()[[4, 1]], other.flat().numpy())
+    np.testing.assert_array_equal(got.flat().numpy()[[0, 2, 3]], updates.flat().numpy()[[0, 2, 3]])
+
+
+def test_scale_add_and_moments_go_over_all_blocks() -> None:
+    updates = World(torch.float64).honest(CLIENTS)
+    x, factors = updates.flat().numpy(), np.arange(5.0)
+    np.testing.assert_allclose(updates.scale(factors).flat().numpy(), x * factors[:, None])
+    np.testing.assert_allclose(updates.add(updates.scale(factors)).flat().numpy(), x * (1 + factors[:, None]))
+    mean, std = updates.moments()
+    np.testing.assert_allclose(UpdateBatch(CLIENTS[:1], np.ones(1), mean).flat().numpy()[0], x.mean(0))
+    np.testing.assert_allclose(UpdateBatch(CLIENTS[:1], np.ones(1), std).flat().numpy()[0], x.std(0))
+
+
+def test_check_and_constructor_name_what_is_wrong() -> None:
+    world = World()
+    updates = world.honest(CLIENTS)
+    updates.check(world.spec)
+    with pytest.raises(UploadError, match="blocks"):
+        updates.check(ModelSpec(world.spec.blocks[:1]))
+    with pytest.raises(UploadError, match="'items' has shape"):
+        updates.check(ModelSpec((BlockSpec("items", (60, 9), "items"), world.spec.blocks[1])))
+    with pytest.raises(UploadError, match="'items' holds 5 uploads"):
+        UpdateBatch(CLIENTS[:2], np.ones(2), updates.blocks)
+
+
+def test_spec_finds_blocks_and_the_item_table() -> None:
+    spec = World().spec
+    assert spec.names == ("items", "head")
+    assert spec.item_table is spec["items"]
+    assert ModelSpec(spec.blocks[1:]).item_table is None
+    with pytest.raises(KeyError):
+        spec["tail"]

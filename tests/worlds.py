@@ -1,0 +1,129 @@
+"""A small world for tests of plug-ins: a model of two blocks and clients with honest updates fixed by id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fedsiege.attacks import Attack, AttackView, Knowledge
+from fedsiege.defenses import DefenseView
+from fedsiege.learners.base import ItemTask, LocalData, Pairs
+from fedsiege.rng import generator
+from fedsiege.updates import BlockSpec, DenseBlock, ModelSpec, RowBlock, UpdateBatch
+
+
+class StaticModel:
+    """A model that never changes, with plain SGD look-ahead."""
+
+    def __init__(self, params: dict[str, torch.Tensor], lr: float = 1.0) -> None:
+        self.params, self.lr = params, lr
+
+    def table(self, name: str, rows: np.ndarray | None = None) -> torch.Tensor:
+        return self.params[name]
+
+    def param(self, name: str) -> torch.Tensor:
+        return self.params[name]
+
+    def look_ahead(self, name: str, rows: np.ndarray, update: np.ndarray | None) -> np.ndarray:
+        if update is None:
+            return np.zeros((rows.size, self.params[name].shape[1]))
+        return self.lr * update.astype(np.float64)
+
+
+@dataclass
+class World:
+    """A table of `items` × `dim` and, if `head`, a dense block; `scale` is the size of honest updates."""
+
+    dtype: torch.dtype = torch.float32
+    items: int = 60
+    dim: int = 8
+    head: bool = True
+    scale: float = 1e-2
+    seed: int = 5
+
+    def __post_init__(self) -> None:
+        blocks = [BlockSpec("items", (self.items, self.dim), "items")]
+        if self.head:
+            blocks.append(BlockSpec("head", (self.dim, 3)))
+        self.spec = ModelSpec(tuple(blocks))
+        rng = generator(self.seed, "world-model")
+        self.model = StaticModel({b.name: torch.from_numpy(rng.normal(size=b.shape)).to(self.dtype) for b in blocks})
+
+    def honest(self, clients: np.ndarray, round_: int = 1) -> UpdateBatch:
+        """Uploads of `clients`: a common part, so that they agree a little, and one of their own."""
+        clients = np.asarray(clients, np.int64)
+        common = generator(self.seed, "common").normal(size=(self.items, self.dim))
+        rows, values, heads, counts = [], [], [], []
+        for client in clients:
+            rng = generator(self.seed, "honest", round_, int(client))
+            mine = np.sort(rng.choice(self.items, int(rng.integers(2, self.items // 2)), replace=False))
+            rows.append(mine)
+            values.append(self.scale * (common[mine] + rng.normal(size=(mine.size, self.dim))))
+            heads.append(self.scale * (1 + rng.normal(size=(self.dim, 3))))
+            counts.append(float(rng.integers(5, 60)))
+        indptr = np.concatenate([[0], np.cumsum([r.size for r in rows])]).astype(np.int64)
+        flat = np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int64)
+        table = np.concatenate([*values, np.empty((0, self.dim))])
+        blocks: dict[str, RowBlock | DenseBlock] = {
+            "items": RowBlock(
+                torch.from_numpy(indptr),
+                torch.from_numpy(flat),
+                torch.from_numpy(table).to(self.dtype),
+                self.items,
+            )
+        }
+        if self.head:
+            stack = np.stack(heads) if heads else np.empty((0, self.dim, 3))
+            blocks["head"] = DenseBlock(torch.from_numpy(stack).to(self.dtype))
+        return UpdateBatch(clients, np.array(counts, np.float64), blocks)
+
+    def attack_view(
+        self,
+        attack: Attack,
+        present: np.ndarray,
+        coalition: np.ndarray,
+        cohort: int = 20,
+        round_: int = 1,
+        grants: Knowledge | None = None,
+    ) -> AttackView:
+        """What the simulator would show; `grants` other than the attack's own test its refusal."""
+        benign = np.setdiff1d(np.arange(1000, 1000 + cohort), coalition)[: max(cohort - present.size, 0)]
+
+        def task(clients: np.ndarray, task: ItemTask) -> UpdateBatch:
+            return self.honest(clients, 7000 + round_)
+
+        return AttackView(
+            attack.knowledge if grants is None else grants,
+            self.spec,
+            11,
+            round_,
+            cohort,
+            np.sort(coalition),
+            np.asarray(present, np.int64),
+            self.model,
+            lambda clients: self.honest(clients, round_),
+            task,
+            lambda: self.honest(benign, round_),
+        )
+
+    def defense_view(self, round_: int = 1, told: int | None = None) -> DefenseView:
+        """What the server sees beside the uploads."""
+        return DefenseView(self.spec, self.model, 11, round_, self.model.lr, told)
+
+    def local_data(self, clients: np.ndarray) -> LocalData:
+        """Training pairs of `clients` and their vectors."""
+        rng = generator(self.seed, "pairs", *map(int, clients))
+        lengths = rng.integers(0, 9, clients.size)
+        lengths[0] = 0
+        ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        positive = rng.integers(0, self.items, ptr[-1])
+        pairs = np.stack([positive, (positive + 1 + rng.integers(0, self.items - 1, ptr[-1])) % self.items], 1)
+        users = torch.from_numpy(rng.normal(size=(clients.size, self.dim))).to(self.dtype)
+        return LocalData(Pairs(clients, ptr, pairs.astype(np.int32)), users, self.model, self.items)
+
+
+def made_dense(updates: UpdateBatch) -> UpdateBatch:
+    """Return the same uploads with every block dense."""
+    return UpdateBatch(updates.clients, updates.counts, {k: DenseBlock(b.dense()) for k, b in updates.blocks.items()})
