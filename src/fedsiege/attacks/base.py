@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from fedsiege.errors import KnowledgeError
-from fedsiege.learners.base import ItemTask, LocalData, ModelView, Pairs, State
+from fedsiege.learners.base import Capability, Goal, Held, ItemTask, Labelled, LocalData, ModelView, Pairs, State
 from fedsiege.rng import generator
 from fedsiege.updates import ModelSpec, UpdateBatch
 
@@ -73,6 +73,7 @@ class AttackView:
     _train: Callable[[np.ndarray], UpdateBatch] = field(default=_refuse)
     _task: Callable[[np.ndarray, ItemTask], UpdateBatch] = field(default=_refuse)
     _benign: Callable[[], UpdateBatch] = field(default=_refuse)
+    _oracle: Callable[[UpdateBatch], np.ndarray] | None = None
 
     def _require(self, level: Knowledge) -> None:
         if level not in self.grants:
@@ -113,6 +114,15 @@ class AttackView:
         self._require(Knowledge.BENIGN)
         return self._benign()
 
+    def oracle(self, uploads: UpdateBatch) -> np.ndarray:
+        """Return which of `uploads` the server's defense would accept now, bool ``(n,)``; needs ``Knowledge.ORACLE``.
+
+        The defense judges these uploads alone, and its state stays as it is.
+        """
+        self._require(Knowledge.ORACLE)
+        assert self._oracle is not None
+        return self._oracle(uploads)
+
 
 @runtime_checkable
 class Attack(Protocol):
@@ -124,6 +134,7 @@ class Attack(Protocol):
     """
 
     name: ClassVar[str]
+    needs: ClassVar[frozenset[Capability]]
     knowledge: ClassVar[Knowledge]
     poisons_data: ClassVar[bool]
     honest: ClassVar[bool]
@@ -132,8 +143,12 @@ class Attack(Protocol):
         """Return the state before the first round."""
         ...
 
-    def poison(self, data: LocalData, rng: np.random.Generator) -> Pairs:
-        """Return the pairs on which malicious clients train; called only if ``poisons_data``."""
+    def goal(self) -> Goal | None:
+        """Return what a targeted attack wants, so that its success can be measured; None if it is untargeted."""
+        ...
+
+    def poison(self, data: Held, rng: np.random.Generator) -> Pairs | Labelled:
+        """Return that on which malicious clients train; called only if ``poisons_data``."""
         ...
 
     def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
@@ -146,6 +161,7 @@ class AttackBase:
     """Defaults for attacks: no state, no data poisoning, uploads unchanged."""
 
     name: ClassVar[str] = ""
+    needs: ClassVar[frozenset[Capability]] = frozenset()
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
     poisons_data: ClassVar[bool] = False
     honest: ClassVar[bool] = False
@@ -154,9 +170,13 @@ class AttackBase:
         """Return an empty state."""
         return {}
 
-    def poison(self, data: LocalData, rng: np.random.Generator) -> Pairs:
+    def goal(self) -> Goal | None:
+        """Return None: the attack is untargeted."""
+        return None
+
+    def poison(self, data: Held, rng: np.random.Generator) -> Pairs | Labelled:
         """Leave the data as it is."""
-        return data.pairs
+        return data.pairs if isinstance(data, LocalData) else data
 
     def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
         """Leave the uploads as they are."""

@@ -12,7 +12,7 @@ import torch
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
 from fedsiege.attacks.kmeans import lloyd
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import State
+from fedsiege.learners.base import Capability, State
 from fedsiege.updates import ModelSpec, RowBlock, UpdateBatch
 
 
@@ -51,6 +51,7 @@ class ClusterAttack(AttackBase):
     """
 
     name: ClassVar[str] = "clusterattack"
+    needs: ClassVar[frozenset[Capability]] = frozenset({"items"})
     knowledge: ClassVar[Knowledge] = Knowledge.MODEL | Knowledge.COALITION
     clusters: int = 2
     adaptive: bool = True

@@ -10,7 +10,7 @@ import torch
 
 from fedsiege.attacks.base import AttackBase, Knowledge
 from fedsiege.checks import is_count, require
-from fedsiege.learners.base import LocalData, Pairs
+from fedsiege.learners.base import Capability, Held, LocalData, Pairs
 
 SCORES_AT_ONCE = 1 << 24
 
@@ -52,6 +52,7 @@ class FedAttack(AttackBase):
     """
 
     name: ClassVar[str] = "fedattack"
+    needs: ClassVar[frozenset[Capability]] = frozenset({"pairs", "items"})
     knowledge: ClassVar[Knowledge] = Knowledge.MODEL
     poisons_data: ClassVar[bool] = True
     k: int = 1
@@ -61,8 +62,9 @@ class FedAttack(AttackBase):
         """Check ranges."""
         require(is_count(self.k) and self.k >= 1, "fedattack.k", self.k, "an int of at least 1")
 
-    def poison(self, data: LocalData, rng: np.random.Generator) -> Pairs:
+    def poison(self, data: Held, rng: np.random.Generator) -> Pairs:
         """Return the hardest pairs; a catalog of fewer than two items leaves them as they are."""
+        assert isinstance(data, LocalData)
         pairs = data.pairs
         if data.num_items < 2 or not pairs.items.size:
             return pairs

@@ -5,7 +5,8 @@ platform's own), and is downloaded from its official address into the cache if i
 archives are checked against the MD5 sums that GroupLens publishes, and what is taken out of them against a
 pinned SHA-256 where the genuine file's sum is known. SNAP publishes no sum for Gowalla: it is pinned by trust
 on first use, that is, the SHA-256 of the first download is written beside the file (``….sha256``) and every
-later use must agree with it.
+later use must agree with it; so is CINIC-10. FashionMNIST and CIFAR-10 are checked against the published MD5
+sums when they are downloaded, and their SHA-256 is written down in the same way.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Found:
 
     @property
     def path(self) -> Path:
-        """The file to load, or the folder of a layout with several files."""
+        """The file or folder to load, or the folder of a layout with several."""
         return self.files[0] if len(self.files) == 1 else self.files[0].parent
 
 
@@ -102,9 +103,10 @@ def find(name: str) -> Found | None:
             continue
         for layout in known.layouts:
             files = tuple(folder / file for file in layout.files)
-            if all(file.is_file() for file in files):
+            if all(file.exists() for file in files):
                 for file, expected in zip(files, layout.sha256):
-                    _check(file, expected or _recorded(file), known)
+                    if file.is_file():
+                        _check(file, expected or _recorded(file), known)
                 return Found(files, layout)
     return None
 
@@ -131,7 +133,9 @@ def obtain(name: str, *, download: bool = True) -> Found:
     """Return the files of a named data set, as `locate`, with their layout."""
     known = card(name)
     if known.remote is None:
-        raise DataError(f"{name} is generated in memory and has no file; load it with load({name!r})")
+        how = "generated in memory" if known.kind == "interactions" else "part of an installed package"
+        call = "load" if known.kind == "interactions" else "load_images"
+        raise DataError(f"{name} is {how} and has no file; load it with {call}({name!r})")
     found = find(name)
     if found is None and download:
         _download(known, known.remote)
@@ -151,8 +155,11 @@ def remedy(known: DatasetCard) -> str:
     assert known.remote is not None
     target = cache_folder() / known.layouts[-1].files[0]
     what = f"unpack {known.remote.members[0]} from it" if known.remote.members else "put it there as it is"
+    others = [remote.url.rsplit("/", 1)[-1] for remote in known.further]
+    beside = f", with {', '.join(others)} of the same address beside it" if others else ""
     return (
-        f"download {known.remote.url} and {what}: {target} (or the same path below a folder named by {DATA_VARIABLE})"
+        f"download {known.remote.url} and {what}: {target}{beside} "
+        f"(or the same path below a folder named by {DATA_VARIABLE})"
     )
 
 
@@ -217,8 +224,8 @@ def write_atomically(target: Path, source: Any) -> None:
         raise
 
 
-def _trust(file: Path, target: Path, known: DatasetCard, remote: Remote) -> None:
-    """Take a downloaded file without a published sum: remember its own, or hold it to the remembered one."""
+def _keep(file: Path, target: Path, known: DatasetCard, remote: Remote) -> None:
+    """Take a downloaded file as it is, with its sum; without a published one, hold it to the remembered one."""
     try:
         with gzip.open(file, "rb") as packed:
             while packed.read(1 << 20):
@@ -227,7 +234,7 @@ def _trust(file: Path, target: Path, known: DatasetCard, remote: Remote) -> None
         # Else an error page of a proxy would be trusted from now on.
         raise DataError(f"{remote.url} did not give a gzip file ({error}); {remedy(known)}") from error
     have, before = sha256(file), _recorded(target)
-    if before is not None and before != have:
+    if remote.sum is None and before is not None and before != have:
         raise DataError(
             f"{remote.url} has changed since its first download: SHA-256 {have}, expected {before}; if the "
             f"change is known to be right, remove {_note(target)} and fetch again"
@@ -243,15 +250,19 @@ def _download(known: DatasetCard, remote: Remote) -> None:
     from fedsiege.data._download import retrieve
 
     folder = cache_folder()
-    target = folder / known.layouts[-1].files[0]
+    targets = [folder / file for file in known.layouts[-1].files]
+    target = targets[0]
     with _writing(folder):
         target.parent.mkdir(parents=True, exist_ok=True)
         # A failed or foreign download must not stay under the name that `find` trusts.
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as room:
-            file = retrieve(known, remote, Path(room), remedy(known))
             if not remote.members:
-                _trust(file, target, known, remote)
+                for one, where in zip((remote, *known.further), targets, strict=True):
+                    # What an interrupted download left complete is not fetched again; `find` checks its sum.
+                    if not (where.is_file() and _note(where).is_file()):
+                        _keep(retrieve(known, one, Path(room), remedy(known)), where, known, one)
                 return
+            file = retrieve(known, remote, Path(room), remedy(known))
             try:
                 with zipfile.ZipFile(file) as archive:
                     # The data file last: once it is there, the data set counts as present.

@@ -2,81 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from fedsiege.data._card import DatasetCard, Kind, Layout, Remote
+from fedsiege.data._image_cards import IMAGE_CARDS
 from fedsiege.errors import DataError, nearest
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way in which a data set lies in a folder.
-
-    Parameters
-    ----------
-    files : tuple of str
-        Paths below the data folder; all must exist.
-    format : str
-        Loader's name: ``movielens``, ``recbole``, ``lightgcn`` or ``checkins``.
-    sha256 : tuple of str or None, as long as `files`
-        Known sums; None is not checked.
-    exact_last : bool
-        Whether the last line of each user is the user's latest item although the file has no timestamps.
-    exact : bool
-        Whether loading must give exactly the counts of the card.
-    """
-
-    files: tuple[str, ...]
-    format: str
-    sha256: tuple[str | None, ...]
-    exact_last: bool = False
-    exact: bool = True
-
-
-@dataclass(frozen=True)
-class Remote:
-    """Where a data set is downloaded from.
-
-    Parameters
-    ----------
-    url : str
-        Official address.
-    sum : str or None
-        ``md5:...`` or ``sha256:...`` as published; None means trust on first use: the SHA-256 of the first
-        download is written beside the file and checked from then on.
-    members : tuple of str
-        Files to take out of a zip archive, paths inside it; empty for a file that is used as it is.
-    """
-
-    url: str
-    sum: str | None
-    members: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class DatasetCard:
-    """What is known about a named data set.
-
-    Parameters
-    ----------
-    name, summary, paper, license : str
-        For people.
-    users, items, interactions : int
-        Counts after loading, in the layouts that are `exact`.
-    layouts : tuple of Layout
-        Where to look, in this order, below a data folder. The last one is what a download makes.
-    remote : Remote or None
-        None for generated data.
-    """
-
-    name: str
-    summary: str
-    paper: str
-    users: int
-    items: int
-    interactions: int
-    license: str
-    layouts: tuple[Layout, ...] = ()
-    remote: Remote | None = None
 
 
 _GROUPLENS = "research use only, no redistribution (GroupLens terms in the archive's README)"
@@ -165,13 +93,14 @@ CARDS: dict[str, DatasetCard] = {
             interactions=100_000,
             license="Apache-2.0",
         ),
+        *IMAGE_CARDS,
     )
 }
 
 
-def names() -> list[str]:
-    """Return the names of the data sets of the catalog."""
-    return list(CARDS)
+def names(kind: Kind = "interactions") -> list[str]:
+    """Return the names of the data sets of one kind, ``interactions`` or ``images``."""
+    return [card.name for card in CARDS.values() if card.kind == kind]
 
 
 def card(name: str) -> DatasetCard:

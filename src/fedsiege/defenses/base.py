@@ -5,14 +5,14 @@ A defense never learns which client is malicious, and how many only if the threa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from fedsiege.checks import check_weighting
-from fedsiege.learners.base import ItemTask, ModelView, State
+from fedsiege.learners.base import Capability, ItemTask, ModelView, State, VirtualTask
 from fedsiege.rng import generator
 from fedsiege.updates import Delta, ModelSpec, UpdateBatch
 
@@ -41,6 +41,11 @@ class DefenseView:
         Learning rate of the server's optimizer.
     told : int or None
         How many of this cohort's clients may be malicious, if the threat model grants that, else None.
+    root : callable, optional
+        Given a number of samples: the update that training on so many clean samples of the server's own would
+        make from the current model; None where the model does not provide ``"root"``.
+    virtual : VirtualTask, optional
+        Training on distilled knowledge; None where the model does not provide ``"virtual"``.
     """
 
     spec: ModelSpec
@@ -49,6 +54,8 @@ class DefenseView:
     round: int
     lr: float
     told: int | None = None
+    root: Callable[[int], UpdateBatch] | None = None
+    virtual: VirtualTask | None = None
 
     def rng(self, *where: int) -> np.random.Generator:
         """Return the defense's generator of this round (and of further coordinates)."""
@@ -69,12 +76,19 @@ class Verdicts:
         float64 ``(n,)``: share in the aggregate; 0 where rejected.
     reason : tuple of str
         Why an upload was rejected or altered; empty where it was taken as it is.
+    expelled : numpy.ndarray, optional
+        bool ``(n,)``: whether the client is found malicious and takes part no more; such uploads are rejected.
+        None: the defense expels nobody.
+    restart : bool
+        Whether training starts over from the initial model, because the present one is poisoned already.
     """
 
     accepted: np.ndarray
     score: np.ndarray
     weight: np.ndarray
     reason: tuple[str, ...]
+    expelled: np.ndarray | None = None
+    restart: bool = False
 
     @classmethod
     def all_accepted(cls, n: int) -> Verdicts:
@@ -140,9 +154,21 @@ class ClientHalf:
 
 @runtime_checkable
 class Defense(Protocol):
-    """A defense: a frozen dataclass of hyper-parameters with pure steps."""
+    """A defense: a frozen dataclass of hyper-parameters with pure steps.
+
+    ``models`` is the number of global models it keeps side by side: the clients fall into so many groups, each
+    group trains its own model and is judged alone (`step` sees one group), and the models vote. ``expels`` says
+    that it passes a last judgement on clients.
+    """
 
     name: ClassVar[str]
+    needs: ClassVar[frozenset[Capability]]
+    expels: ClassVar[bool]
+
+    @property
+    def models(self) -> int:
+        """Number of global models, ≥ 1."""
+        ...
 
     def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
         """Return the state before the first round; whatever must outlive a round, keyed by client id."""
@@ -159,9 +185,16 @@ class Defense(Protocol):
 
 @dataclass(frozen=True)
 class DefenseBase:
-    """Defaults for defenses: no state, nothing asked of clients."""
+    """Defaults for defenses: one model, no state, nothing asked of clients."""
 
     name: ClassVar[str] = ""
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    expels: ClassVar[bool] = False
+
+    @property
+    def models(self) -> int:
+        """Number of global models."""
+        return 1
 
     def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
         """Return an empty state."""
@@ -214,6 +247,6 @@ class Filter(DefenseBase):
         """Judge, then average what was accepted."""
         verdicts, state, info = self.judge(updates, state, view)
         weight = shares(updates, verdicts.accepted, self.weighting)
-        verdicts = Verdicts(verdicts.accepted, verdicts.score, weight, verdicts.reason)
+        verdicts = replace(verdicts, weight=weight)
         delta = updates.weighted_sum(weight) if verdicts.accepted.any() else None
         return Outcome(delta, verdicts, info), state

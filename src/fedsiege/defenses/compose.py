@@ -18,7 +18,7 @@ from fedsiege.defenses.base import (
     shares,
 )
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import State
+from fedsiege.learners.base import Capability, State
 from fedsiege.updates import ModelSpec, UpdateBatch
 
 
@@ -74,6 +74,21 @@ class Pipeline:
         """Names of the parts joined by ``+``."""
         return "+".join(part.name for part in self.parts)
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What any part needs of the model."""
+        return frozenset[Capability]().union(*(part.needs for part in self.parts))
+
+    @property
+    def expels(self) -> bool:
+        """Whether any part expels clients."""
+        return any(part.expels for part in self.parts)
+
+    @property
+    def models(self) -> int:
+        """Number of global models of the rule that stands last."""
+        return int(self.parts[-1].models)
+
     def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
         """Return the states of the parts by position."""
         return {str(i): part.init(spec, rng) for i, part in enumerate(self.parts)}
@@ -93,7 +108,8 @@ class Pipeline:
         reason = np.array([""] * n, dtype=object)
         info: dict[str, Any] = {}
         new_state: State = {}
-        joint = False
+        expelled = np.zeros(n, bool) if self.expels else None
+        restart = joint = False
         last: Defense = self.parts[-1]
         fronts = self.parts if joint_all(self.parts) else self.parts[:-1]
         for i, part in enumerate(fronts):
@@ -107,16 +123,20 @@ class Pipeline:
             dropped = places[~verdicts.accepted & alive[places]]
             reason[dropped] = [verdicts.reason[k] for k in np.flatnonzero(~verdicts.accepted & alive[places])]
             alive[dropped] = False
+            restart = restart or verdicts.restart
+            if expelled is not None and verdicts.expelled is not None:
+                expelled[places] |= verdicts.expelled
             info.update({f"{part.name}.{key}": value for key, value in extra.items()})
             joint = joint or getattr(part, "joint", False)
         if len(fronts) == len(self.parts):
             weight = shares(updates, alive, last.weighting)  # type: ignore[attr-defined]
             delta = updates.weighted_sum(weight) if alive.any() else None
-            return Outcome(delta, Verdicts(alive, score, weight, tuple(reason)), info), new_state
+            return Outcome(delta, Verdicts(alive, score, weight, tuple(reason), expelled, restart), info), new_state
         where = str(len(self.parts) - 1)
         if not alive.any():
             new_state[where] = state[where]
-            return Outcome(None, Verdicts(alive, score, np.zeros(n), tuple(reason)), info), new_state
+            verdicts = Verdicts(alive, score, np.zeros(n), tuple(reason), expelled, restart)
+            return Outcome(None, verdicts, info), new_state
         outcome, new_state[where] = last.step(updates.select(alive), state[where], view)
         inner = outcome.verdicts
         places = np.flatnonzero(alive)
@@ -126,7 +146,10 @@ class Pipeline:
         reason[places] = inner.reason
         alive[places] = inner.accepted
         info.update({f"{last.name}.{key}": value for key, value in outcome.info.items()})
-        return Outcome(outcome.delta, Verdicts(alive, score, weight, tuple(reason)), info), new_state
+        if expelled is not None and inner.expelled is not None:
+            expelled[places] |= inner.expelled
+        verdicts = Verdicts(alive, score, weight, tuple(reason), expelled, restart or inner.restart)
+        return Outcome(outcome.delta, verdicts, info), new_state
 
 
 def joint_all(parts: tuple[Any, ...]) -> bool:

@@ -31,4 +31,9 @@ def guarded_step(defense: Defense, updates: UpdateBatch, state: State, view: Def
     inner = outcome.verdicts
     accepted[usable], score[usable], weight[usable] = inner.accepted, inner.score, inner.weight
     reason[usable] = inner.reason
-    return Outcome(outcome.delta, Verdicts(accepted, score, weight, tuple(reason)), outcome.info), state
+    expelled = None
+    if inner.expelled is not None:
+        expelled = np.zeros(n, bool)
+        expelled[usable] = inner.expelled
+    verdicts = Verdicts(accepted, score, weight, tuple(reason), expelled, inner.restart)
+    return Outcome(outcome.delta, verdicts, outcome.info), state

@@ -12,7 +12,7 @@ from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Verdicts
 from fedsiege.defenses.gap import gap_test
 from fedsiege.defenses.uniformity import Simulation, scores, unsquared_scores
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import State
+from fedsiege.learners.base import Capability, State
 from fedsiege.learners.contrastive import ContrastiveTask
 from fedsiege.updates import UpdateBatch
 
@@ -48,6 +48,7 @@ class Union(Filter):
     """
 
     name: ClassVar[str] = "union"
+    needs: ClassVar[frozenset[Capability]] = frozenset({"items"})
     alpha: float = 1.0
     negatives: int = 15
     samples: int = 500

@@ -11,7 +11,7 @@ import numpy as np
 from fedsiege.checks import is_real, require
 from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Verdicts
 from fedsiege.defenses.uniformity import Simulation, scores
-from fedsiege.learners.base import State
+from fedsiege.learners.base import Capability, State
 from fedsiege.learners.contrastive import ContrastiveTask
 from fedsiege.updates import ModelSpec, UpdateBatch
 
@@ -58,6 +58,7 @@ class UnionMemory(Filter):
     """
 
     name: ClassVar[str] = "union-memory"
+    needs: ClassVar[frozenset[Capability]] = frozenset({"items"})
     alpha: float = 1.0
     negatives: int = 15
     outlier: float = 4.0

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
+import torch
 
 from fedsiege.attacks.base import Attack, AttackView
 from fedsiege.defenses.base import Defense, DefenseView
 from fedsiege.defenses.gate import guarded_step
 from fedsiege.errors import ConfigError, UploadError
+from fedsiege.federation.groups import Groups, Part, join
 from fedsiege.federation.record import RoundRecord
 from fedsiege.federation.server import ServerConfig, ServerModel
-from fedsiege.learners.base import Job, Learner, State, Trained
+from fedsiege.learners.base import Job, Learner, RootLearner, State, Trained, VirtualLearner, VotingLearner
 from fedsiege.rng import generator
 from fedsiege.updates import UpdateBatch
 from fedsiege.updates.projection import principal_components
@@ -27,8 +30,8 @@ class FederationConfig:
     ----------
     rounds : int
         Number of rounds.
-    cohort : int
-        Clients drawn per round, uniformly without replacement.
+    cohort : int or float
+        Clients drawn per round, uniformly without replacement: a number, or a fraction of all in (0, 1].
     malicious : float
         Share of all clients that is malicious, in [0, 1); drawn once, rounded to a number of clients.
     reserved : float
@@ -48,7 +51,7 @@ class FederationConfig:
     """
 
     rounds: int = 6000
-    cohort: int = 50
+    cohort: int | float = 50
     malicious: float = 0.01
     reserved: float = 0.05
     tell_defense: bool = False
@@ -60,8 +63,11 @@ class FederationConfig:
     def __post_init__(self) -> None:
         """Check ranges (ConfigError)."""
         for name in ("rounds", "cohort", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"federation.{name} = {getattr(self, name)} must be at least 1")
+            value = getattr(self, name)
+            if value < 1 and not (isinstance(value, float) and value > 0):
+                raise ConfigError(f"federation.{name} = {value} must be at least 1")
+        if isinstance(self.cohort, float) and self.cohort > 1:
+            raise ConfigError(f"federation.cohort = {self.cohort} must be a number of clients or a fraction in (0, 1]")
         for name in ("malicious", "reserved"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"federation.{name} = {getattr(self, name)} must lie in [0, 1)")
@@ -98,29 +104,54 @@ class Federation:
     ) -> None:
         self.learner, self.attack, self.defense = learner, attack, defense
         self.config, self.seed = config, seed
-        if config.cohort > learner.num_clients:
-            raise ConfigError(f"federation.cohort = {config.cohort} exceeds the {learner.num_clients} clients")
-        self.model = ServerModel(learner.spec, learner.init(), server, learner.decay)
-        order = generator(seed, "coalition").permutation(learner.num_clients)
-        count = round(config.malicious * learner.num_clients)
+        n = learner.num_clients
+        self.size = max(1, round(config.cohort * n)) if isinstance(config.cohort, float) else config.cohort
+        if self.size > n:
+            raise ConfigError(f"federation.cohort = {config.cohort} exceeds the {n} clients")
+        order = generator(seed, "coalition").permutation(n)
+        count = round(config.malicious * n)
         self.coalition = np.sort(order[:count])
-        self.is_malicious = np.zeros(learner.num_clients, bool)
+        self.is_malicious = np.zeros(n, bool)
         self.is_malicious[self.coalition] = not attack.honest
-        self.scored = np.sort(order[max(count, round(config.reserved * learner.num_clients)) :])
+        self.scored = np.sort(order[max(count, round(config.reserved * n)) :])
         if config.evaluate_users is not None and config.evaluate_users < self.scored.size:
             chosen = generator(seed, "scored").choice(self.scored, config.evaluate_users, replace=False)
             self.scored = np.sort(chosen)
         self.half = defense.client_half()
-        self.attack_state = attack.init(learner.spec, generator(seed, "attack-init"))
-        self.defense_state = defense.init(learner.spec, generator(seed, "defense-init"))
+        self.groups = Groups.of(defense.models, n, seed)
+        self.expelled = np.zeros(n, bool)
+        self.server = server
+        self.models = self._initial_models()
+        spec = learner.spec
+        self.attack_state: list[State] = [
+            attack.init(spec, generator(seed, "attack-init", *where)) for where in self.groups.addresses
+        ]
+        self.defense_state: list[State] = [
+            defense.init(spec, generator(seed, "defense-init", *where)) for where in self.groups.addresses
+        ]
         self.done = 0
 
-    def cohort(self, round_: int) -> np.ndarray:
-        """Return the ids of the clients of a round, ascending; they depend on seed and round alone."""
-        rng = generator(self.seed, "cohort", round_)
-        return np.sort(rng.choice(self.learner.num_clients, self.config.cohort, replace=False))
+    def _initial_models(self) -> list[ServerModel]:
+        """Return the global models as they are before the first round; personal parameters are reset too."""
+        spec, decay = self.learner.spec, self.learner.decay
+        return [ServerModel(spec, self.learner.init(), self.server, decay) for _ in range(self.groups.count)]
 
-    def _train(self, cohort: np.ndarray, bad: np.ndarray, round_: int) -> Trained:
+    @property
+    def model(self) -> ServerModel:
+        """The global model (the first of several)."""
+        return self.models[0]
+
+    def cohort(self, round_: int) -> np.ndarray:
+        """Return the ids of the clients of a round, ascending; they depend on seed, round and who was expelled."""
+        rng = generator(self.seed, "cohort", round_)
+        if not self.expelled.any():
+            return np.sort(rng.choice(self.learner.num_clients, self.size, replace=False))
+        left = np.flatnonzero(~self.expelled)
+        if not left.size:
+            return left
+        return np.sort(rng.choice(left, min(self.size, left.size), replace=False))
+
+    def _train(self, model: ServerModel, cohort: np.ndarray, bad: np.ndarray, round_: int) -> Trained:
         """Local training of the cohort; client-side halves bind honest clients, data poisoning the others."""
         poison = None
         if self.attack.poisons_data and bad.any():
@@ -128,25 +159,32 @@ class Federation:
             poison = lambda data: self.attack.poison(data, rng)  # noqa: E731
         task = self.half.task if self.half else None
         job = Job(cohort, round_, task, ~bad, poison, bad, commit=False)
-        trained = self.learner.train(self.model, job)
+        trained = self.learner.train(model, job)
         if self.half is None or not self.half.transforms:
             return trained
         good = np.flatnonzero(~bad)
         mine = trained.updates.select(good)
         ahead = None
         if self.half.wants_next:
-            ahead = self.learner.train(self.model, Job(cohort[good], round_, task, commit=False, start=mine)).updates
+            ahead = self.learner.train(model, Job(cohort[good], round_, task, commit=False, start=mine)).updates
         changed = self.half.transform(mine, ahead, self.seed, round_)
         return replace(trained, updates=trained.updates.replace(good, changed))
 
-    def _honest(self, clients: np.ndarray, round_: int) -> UpdateBatch:
-        return self.learner.train(self.model, Job(clients, round_, commit=False)).updates
-
-    def _attack(self, updates: UpdateBatch, bad: np.ndarray, round_: int) -> UpdateBatch:
+    def _attack(self, model: ServerModel, updates: UpdateBatch, bad: np.ndarray, view: DefenseView) -> UpdateBatch:
         """Let the attacker replace the uploads of its own clients."""
+        round_, group = view.round, self.models.index(model)
         places = np.flatnonzero(bad)
         own = updates.select(places)
-        view = AttackView(
+
+        def honest(clients: np.ndarray) -> UpdateBatch:
+            if not self.attack.poisons_data and np.isin(clients, own.clients).all():
+                return own.select(np.searchsorted(own.clients, clients))
+            return self.learner.train(model, Job(clients, round_, commit=False)).updates
+
+        def accepts(uploads: UpdateBatch) -> np.ndarray:
+            return guarded_step(self.defense, uploads, self.defense_state[group], view)[0].verdicts.accepted
+
+        shown = AttackView(
             self.attack.knowledge,
             self.learner.spec,
             self.seed,
@@ -154,12 +192,13 @@ class Federation:
             updates.n,
             self.coalition,
             own.clients,
-            self.model,
-            lambda clients: self._honest(clients, round_),
-            lambda clients, task: self.learner.task_update(self.model, Job(clients, round_, task, commit=False)),
+            model,
+            honest,
+            lambda clients, task: self.learner.task_update(model, Job(clients, round_, task, commit=False)),
             lambda: updates.select(~bad),
+            accepts,
         )
-        crafted, self.attack_state = self.attack.step(own, self.attack_state, view)
+        crafted, self.attack_state[group] = self.attack.step(own, self.attack_state[group], shown)
         if crafted is own:
             return updates
         if not np.array_equal(crafted.clients, own.clients):
@@ -167,46 +206,70 @@ class Federation:
         crafted.check(self.learner.spec)
         return updates.replace(places, crafted)
 
-    def told(self) -> int | None:
-        """Return the number of attackers that the defense is told, or None."""
+    def told(self, clients: int | None = None) -> int | None:
+        """Return how many attackers among so many clients (default: a cohort) the defense is told of, or None."""
         if not self.config.tell_defense:
             return None
-        return int(np.ceil(self.config.cohort * self.coalition.size / self.learner.num_clients))
+        size = self.size if clients is None else clients
+        return int(np.ceil(size * self.coalition.size / self.learner.num_clients))
+
+    def _view(self, model: ServerModel, round_: int, clients: int) -> DefenseView:
+        """Return what the server sees besides the uploads of so many `clients`."""
+        learner, root, virtual = self.learner, None, None
+        if "root" in learner.provides:
+            root = lambda samples: cast(RootLearner, learner).root_update(model, samples, round_)  # noqa: E731
+        if "virtual" in learner.provides:
+            virtual = cast(VirtualLearner, learner).virtual()
+        return DefenseView(learner.spec, model, self.seed, round_, model.config.lr, self.told(clients), root, virtual)
+
+    def _round(self, group: int, cohort: np.ndarray, round_: int) -> Part:
+        """Train, attack and defend the clients of one global model, and apply what is left."""
+        model = self.models[group]
+        bad = self.is_malicious[cohort]
+        trained = self._train(model, cohort, bad, round_)
+        view = self._view(model, round_, cohort.size if self.groups.count > 1 else self.size)
+        updates = self._attack(model, trained.updates, bad, view) if bad.any() else trained.updates
+        outcome, self.defense_state[group] = guarded_step(self.defense, updates, self.defense_state[group], view)
+        # Personal parameters move last: until here the attacker may ask what its clients would do from the start.
+        trained.commit()
+        if outcome.delta is not None:
+            model.apply(outcome.delta)
+        every = self.config.project_every
+        drawn = every and round_ % every == 0 and self.groups.count == 1 and usable(updates)
+        projection = principal_components(updates) if drawn else None
+        return Part(cohort, bad, trained.loss, updates.norms, outcome, projection)
 
     def step(self) -> RoundRecord:
         """Run one round and return its record."""
         round_ = self.done + 1
-        cohort = self.cohort(round_)
-        bad = self.is_malicious[cohort]
-        trained = self._train(cohort, bad, round_)
-        updates = self._attack(trained.updates, bad, round_) if bad.any() else trained.updates
-        view = DefenseView(self.learner.spec, self.model, self.seed, round_, self.model.config.lr, self.told())
-        outcome, self.defense_state = guarded_step(self.defense, updates, self.defense_state, view)
-        # Personal parameters move last: until here the attacker may ask what its clients would do from the start.
-        trained.commit()
-        if outcome.delta is not None:
-            self.model.apply(outcome.delta)
+        part = join([self._round(g, members, round_) for g, members in self.groups.split(self.cohort(round_))])
+        verdicts = part.outcome.verdicts
+        if verdicts.expelled is not None:
+            self.expelled[part.cohort[verdicts.expelled]] = True
+        if verdicts.restart:
+            self.models = self._initial_models()
         self.done = round_
         due = round_ % self.config.evaluate_every == 0 or round_ == self.config.rounds
-        loss = float(trained.loss[~bad].mean()) if (~bad).any() else float("nan")
-        every = self.config.project_every
-        projection = principal_components(updates) if every and round_ % every == 0 and usable(updates) else None
+        good = ~part.bad
         return RoundRecord(
             round_,
-            loss,
-            cohort,
-            bad,
-            outcome.verdicts,
-            updates.norms,
-            outcome.delta is not None,
-            dict(outcome.info),
+            float(part.loss[good].mean()) if good.any() else float("nan"),
+            part.cohort,
+            part.bad,
+            verdicts,
+            part.norms,
+            part.outcome.delta is not None,
+            dict(part.outcome.info),
             self.evaluate() if due else {},
-            projection,
+            part.projection,
         )
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Score the current model on the benign clients."""
-        return self.learner.evaluate(self.model, self.scored, self.config.cutoffs, self.done)
+        """Score the current model on the benign clients, or the vote of several models."""
+        goal = self.attack.goal()
+        if len(self.models) > 1:
+            return cast(VotingLearner, self.learner).vote(self.models, goal)
+        return self.learner.evaluate(self.model, self.scored, self.config.cutoffs, self.done, goal)
 
     def rounds(self) -> Iterator[RoundRecord]:
         """Run the rounds that are left, one at a time."""
@@ -217,15 +280,18 @@ class Federation:
         """Return everything from which the run can go on, bit for bit."""
         return {
             "done": self.done,
-            "model": self.model.state(),
+            "models": {str(i): model.state() for i, model in enumerate(self.models)},
             "learner": self.learner.state(),
-            "attack": self.attack_state,
-            "defense": self.defense_state,
+            "attack": {str(i): state for i, state in enumerate(self.attack_state)},
+            "defense": {str(i): state for i, state in enumerate(self.defense_state)},
+            "expelled": torch.from_numpy(self.expelled),
         }
 
     def load(self, state: State) -> None:
         """Take over a saved `state`."""
         self.done = int(state["done"])
-        self.model.load(state["model"])
+        for i, model in enumerate(self.models):
+            model.load(state["models"][str(i)])
+            self.attack_state[i], self.defense_state[i] = state["attack"][str(i)], state["defense"][str(i)]
         self.learner.load(state["learner"])
-        self.attack_state, self.defense_state = state["attack"], state["defense"]
+        self.expelled[:] = state["expelled"].numpy()

@@ -68,6 +68,8 @@ class RoundRecord:
             "malicious": self.cohort[self.malicious].tolist(),
             "rejected": rejected,
             "altered": altered,
+            **({} if v.expelled is None else {"expelled": self.cohort[v.expelled].tolist()}),
+            **({"restart": True} if v.restart else {}),
             "score": None if np.isnan(v.score).all() else [number(x, 12) for x in v.score],
             "weight": [number(x) for x in v.weight],
             "norm": [number(x) for x in self.norms],

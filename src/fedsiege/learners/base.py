@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -68,8 +68,89 @@ class LocalData:
     num_items: int
 
 
-Poison = Callable[[LocalData], Pairs]
-"""Data poisoning: given what a coalition holds, return the pairs on which it trains instead."""
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled samples of several clients, for classification.
+
+    Parameters
+    ----------
+    clients : numpy.ndarray
+        int64 ``(n,)``: client ids.
+    ptr : numpy.ndarray
+        int64 ``(n + 1,)``: client i owns the samples ``ptr[i]`` to ``ptr[i + 1] - 1``.
+    x : torch.Tensor
+        Float ``(total, *shape)``: inputs as the model reads them (normalised).
+    y : torch.Tensor
+        int64 ``(total,)``: labels in [0, `num_classes`).
+    num_classes : int
+        Number of classes.
+    """
+
+    clients: np.ndarray
+    ptr: np.ndarray
+    x: torch.Tensor
+    y: torch.Tensor
+    num_classes: int
+
+
+Held = LocalData | Labelled
+"""What a coalition holds while it trains: pairs of a recommender, or labelled samples."""
+
+Poison = Callable[[Held], Pairs | Labelled]
+"""Data poisoning: given what a coalition holds, return that on which it trains instead (Labelled for Labelled)."""
+
+Capability = Literal["pairs", "labels", "items", "root", "virtual", "vote"]
+"""What a model offers and a plug-in may need; see `CAPABILITIES`."""
+
+CAPABILITIES: dict[Capability, str] = {
+    "pairs": "training pairs of items",
+    "labels": "labelled training samples",
+    "items": "a table of item embeddings",
+    "root": "clean training data on the server",
+    "virtual": "training on distilled knowledge",
+    "vote": "predictions of several models that can be outvoted",
+}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a targeted attack wants of the final model.
+
+    Parameters
+    ----------
+    target : int
+        The class that the attacker wants.
+    source : int, optional
+        Which samples are meant; None: all that are not of class `target`.
+    trigger : callable, optional
+        Returns inputs ``(n, *shape)`` with the trigger in them; None: inputs as they are.
+    """
+
+    target: int
+    source: int | None = None
+    trigger: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+
+class VirtualTask(Protocol):
+    """Training on distilled knowledge, as functions (for FedREDefense): nothing here is about images.
+
+    Tensors of one client; `loss` is pure, so that it can be mapped over clients.
+    """
+
+    def knowledge(self, count: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Return the knowledge to start from: ``inputs`` and ``labels`` of `count` virtual samples."""
+        ...
+
+    def problem(self, model: ModelView, upload: UpdateBatch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Return the parameters from which virtual training starts and the update to reconstruct, block by block.
+
+        `upload` is a single one; of a row-sparse block only the rows it touches appear.
+        """
+        ...
+
+    def loss(self, params: Mapping[str, torch.Tensor], knowledge: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the scalar training loss on `knowledge`, differentiable twice in both arguments."""
+        ...
 
 
 class ItemTask(Protocol):
@@ -156,6 +237,8 @@ Scores = dict[str, dict[str, float]]
 class Learner(Protocol):
     """A model and how a cohort of clients trains it locally, all clients at once."""
 
+    provides: ClassVar[frozenset[Capability]]
+    """What attacks and defenses may ask of it."""
     spec: ModelSpec
     num_clients: int
     decay: Mapping[str, float]
@@ -173,8 +256,10 @@ class Learner(Protocol):
         """Return what ``job.task`` alone would make each client of the job upload."""
         ...
 
-    def evaluate(self, model: ModelView, clients: np.ndarray, ks: tuple[int, ...], round_: int) -> Scores:
-        """Score the model for `clients` on the validation and the test split after round `round_`."""
+    def evaluate(
+        self, model: ModelView, clients: np.ndarray, ks: tuple[int, ...], round_: int, goal: Goal | None = None
+    ) -> Scores:
+        """Score the model for `clients` after round `round_`, and how far a targeted attack has reached its `goal`."""
         ...
 
     def state(self) -> State:
@@ -183,4 +268,28 @@ class Learner(Protocol):
 
     def load(self, state: State) -> None:
         """Take over a saved `state`."""
+        ...
+
+
+class RootLearner(Learner, Protocol):
+    """A learner that provides ``"root"``."""
+
+    def root_update(self, model: ModelView, samples: int, round_: int) -> UpdateBatch:
+        """Return the single update of honest local training on `samples` clean training samples (the same always)."""
+        ...
+
+
+class VotingLearner(Learner, Protocol):
+    """A learner that provides ``"vote"``."""
+
+    def vote(self, models: Sequence[ModelView], goal: Goal | None = None) -> Scores:
+        """Score the majority vote of several models."""
+        ...
+
+
+class VirtualLearner(Learner, Protocol):
+    """A learner that provides ``"virtual"``."""
+
+    def virtual(self) -> VirtualTask:
+        """Return its training on distilled knowledge."""
         ...

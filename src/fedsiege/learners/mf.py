@@ -12,7 +12,7 @@ import torch
 from fedsiege.data.interactions import RecDataset
 from fedsiege.kernels import bpr
 from fedsiege.kernels.rowsets import row_sets
-from fedsiege.learners.base import Job, LocalData, ModelView, Pairs, Scores, State, Trained
+from fedsiege.learners.base import Capability, Goal, Job, LocalData, ModelView, Pairs, Scores, State, Trained
 from fedsiege.learners.recommendation import ClientStore, Protocol, all_ranking
 from fedsiege.optim import AdamTable
 from fedsiege.rng import client_keys, generator
@@ -65,6 +65,7 @@ class MFConfig:
     """
 
     name: ClassVar[str] = "mf"
+    provides: ClassVar[frozenset[Capability]] = frozenset({"pairs", "items"})
     dim: int = 64
     dropout: float = 0.2
     l2: float = 1e-5
@@ -81,6 +82,7 @@ class MFConfig:
 class MF:
     """The learner of :class:`MFConfig`. A client's upload is minus its full-batch gradient on its touched rows."""
 
+    provides: ClassVar[frozenset[Capability]] = MFConfig.provides
     config: MFConfig
     dataset: RecDataset
     protocol: Protocol
@@ -132,7 +134,9 @@ class MF:
         lengths = np.diff(ptr)[bad]
         inside = np.repeat(job.poisoned, np.diff(ptr))
         held = Pairs(job.clients[bad], np.concatenate([[0], np.cumsum(lengths)]), items[inside])
-        items[inside] = job.poison(LocalData(held, torch.from_numpy(users[bad]), model, self.num_items)).items
+        poisoned = job.poison(LocalData(held, torch.from_numpy(users[bad]), model, self.num_items))
+        assert isinstance(poisoned, Pairs)
+        items[inside] = poisoned.items
         return pairs
 
     def train(self, model: ModelView, job: Job) -> Trained:
@@ -192,7 +196,9 @@ class MF:
         counts = (self.store.indptr[clients + 1] - self.store.indptr[clients]).astype(np.float64)
         return self._batch(clients, counts, indptr, rows, values)
 
-    def evaluate(self, model: ModelView, clients: np.ndarray, ks: tuple[int, ...], round_: int) -> Scores:
+    def evaluate(
+        self, model: ModelView, clients: np.ndarray, ks: tuple[int, ...], round_: int, goal: Goal | None = None
+    ) -> Scores:
         """Score by all-ranking; see `Learner.evaluate`."""
         if self.config.user_clock == "server":
             self.users.refresh(round_, clients)

@@ -15,7 +15,7 @@ from fedsiege.kernels import bpr
 from fedsiege.kernels import sasrec as kernels
 from fedsiege.kernels.rowsets import row_sets
 from fedsiege.kernels.transformer import Dropout, Weights
-from fedsiege.learners.base import Job, LocalData, ModelView, Pairs, Scores, State, Trained
+from fedsiege.learners.base import Capability, Goal, Job, LocalData, ModelView, Pairs, Scores, State, Trained
 from fedsiege.learners.mf import EMPTY, distinct, xavier_uniform
 from fedsiege.learners.recommendation import ClientStore, Protocol, all_ranking
 from fedsiege.learners.sasrec_net import Network, shares
@@ -52,6 +52,7 @@ class SASRecConfig:
     """
 
     name: ClassVar[str] = "sasrec"
+    provides: ClassVar[frozenset[Capability]] = frozenset({"pairs", "items"})
     dim: int = 64
     layers: int = 2
     heads: int = 1
@@ -80,6 +81,7 @@ class SASRec:
     bits wherever it stands in the cohort and whoever else is in it.
     """
 
+    provides: ClassVar[frozenset[Capability]] = SASRecConfig.provides
     config: SASRecConfig
     dataset: RecDataset
     protocol: Protocol
@@ -124,7 +126,9 @@ class SASRec:
         inputs = np.ascontiguousarray(triples[inside, 0])
         table = model.table("items", distinct(inputs, self.num_items)).numpy()
         users = torch.from_numpy(self._represent(weights, table, held_ptr, inputs))
-        triples[inside, 1:] = job.poison(LocalData(held, users, model, self.num_items)).items
+        poisoned = job.poison(LocalData(held, users, model, self.num_items))
+        assert isinstance(poisoned, Pairs)
+        triples[inside, 1:] = poisoned.items
 
     def train(self, model: ModelView, job: Job) -> Trained:
         """Take one full-batch gradient on each client; see `Learner.train`. ``job.commit`` has no effect.
@@ -227,7 +231,9 @@ class SASRec:
             out[ptr[1:][extra > 0] - 1] = more[users[extra > 0]]
         return ptr, out
 
-    def evaluate(self, model: ModelView, clients: np.ndarray, ks: tuple[int, ...], round_: int) -> Scores:
+    def evaluate(
+        self, model: ModelView, clients: np.ndarray, ks: tuple[int, ...], round_: int, goal: Goal | None = None
+    ) -> Scores:
         """Score by all-ranking, the test with the validation item in the sequence; see `Learner.evaluate`."""
         table = model.table("items")
         weights = self.net.weights(model)
