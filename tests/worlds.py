@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from fedsiege.attacks import Attack, AttackView, Knowledge
 from fedsiege.defenses import DefenseView
-from fedsiege.learners.base import ItemTask, LocalData, Pairs
+from fedsiege.learners.base import ItemTask, Labelled, LocalData, Pairs
 from fedsiege.rng import generator
 from fedsiege.updates import BlockSpec, DenseBlock, ModelSpec, RowBlock, UpdateBatch
 
@@ -30,6 +31,26 @@ class StaticModel:
         if update is None:
             return np.zeros((rows.size, self.params[name].shape[1]))
         return self.lr * update.astype(np.float64)
+
+
+class TableTask:
+    """Training of a `World`'s model on distilled knowledge: inputs look up rows, the head labels what they find."""
+
+    def knowledge(self, count: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        inputs = torch.from_numpy(rng.standard_normal((count, 8), np.float32))
+        return {"inputs": inputs, "labels": torch.zeros(count, 3)}
+
+    def problem(self, model: ModelView, upload: UpdateBatch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        target = {name: block.dense()[0] for name, block in upload.blocks.items()}
+        rows = target["items"].any(1).nonzero()[:, 0]
+        params = {name: model.param(name) for name in target}
+        return {**params, "items": params["items"][rows]}, {**target, "items": target["items"][rows]}
+
+    def loss(self, params: Mapping[str, torch.Tensor], knowledge: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        inputs, items = knowledge["inputs"], params["items"]
+        found = inputs + (inputs @ items.T).softmax(-1) @ items
+        output = found @ params["head"] if "head" in params else found[:, :3]
+        return -(knowledge["labels"].softmax(-1) * output.log_softmax(-1)).mean()
 
 
 @dataclass
@@ -106,11 +127,12 @@ class World:
             lambda clients: self.honest(clients, round_),
             task,
             lambda: self.honest(benign, round_),
+            lambda uploads: uploads.norms < 60 * self.scale,
         )
 
     def defense_view(self, round_: int = 1, told: int | None = None) -> DefenseView:
         """What the server sees beside the uploads."""
-        return DefenseView(self.spec, self.model, 11, round_, self.model.lr, told)
+        return DefenseView(self.spec, self.model, 11, round_, self.model.lr, told, virtual=TableTask())
 
     def local_data(self, clients: np.ndarray) -> LocalData:
         """Training pairs of `clients` and their vectors."""
@@ -122,6 +144,16 @@ class World:
         pairs = np.stack([positive, (positive + 1 + rng.integers(0, self.items - 1, ptr[-1])) % self.items], 1)
         users = torch.from_numpy(rng.normal(size=(clients.size, self.dim))).to(self.dtype)
         return LocalData(Pairs(clients, ptr, pairs.astype(np.int32)), users, self.model, self.items)
+
+    def labelled(self, clients: np.ndarray, shape: tuple[int, ...] = (1, 8, 8), classes: int = 4) -> Labelled:
+        """Labelled images of `clients`; the first client has none, every class occurs."""
+        rng = generator(self.seed, "images", *map(int, clients))
+        lengths = rng.integers(classes, 9, len(clients))
+        lengths[0] = 0
+        ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        x = torch.from_numpy(rng.normal(size=(ptr[-1], *shape))).to(self.dtype)
+        y = torch.from_numpy(rng.permutation(np.arange(ptr[-1]) % classes))
+        return Labelled(np.asarray(clients, np.int64), ptr, x, y, classes)
 
 
 def made_dense(updates: UpdateBatch) -> UpdateBatch:

@@ -29,7 +29,10 @@ ROOT = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered plug-in: its name, what its docstring says of it, and where its class is."""
+    """A registered plug-in: its name, what its docstring says of it, and where its class is.
+
+    ``capabilities`` are those that an attack or a defense needs of the model, or that a model offers.
+    """
 
     kind: Kind
     name: str
@@ -38,6 +41,7 @@ class Entry:
     module: str
     cls: str
     path: str
+    capabilities: tuple[str, ...] = ()
 
 
 _extra: dict[tuple[Kind, str], type] = {}
@@ -54,6 +58,16 @@ def _literal_name(node: ast.ClassDef) -> str | None:
         if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value:
             return value.value
     return None
+
+
+def _literal_capabilities(node: ast.ClassDef) -> tuple[str, ...]:
+    """The strings of a literal ``needs`` or ``provides``, such as ``frozenset({"items"})``, ascending."""
+    for item in node.body:
+        if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name) or item.value is None:
+            continue
+        if item.target.id in ("needs", "provides"):
+            return tuple(sorted(str(c.value) for c in ast.walk(item.value) if isinstance(c, ast.Constant)))
+    return ()
 
 
 def _describe(doc: str | None) -> tuple[str, str]:
@@ -75,7 +89,8 @@ def scan(path: Path, kind: Kind, module: str) -> list[Entry]:
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and (name := _literal_name(node)):
             summary, reference = _describe(ast.get_docstring(node))
-            found.append(Entry(kind, name, summary, reference, module, node.name, str(path)))
+            capabilities = _literal_capabilities(node)
+            found.append(Entry(kind, name, summary, reference, module, node.name, str(path), capabilities))
     return found
 
 
@@ -97,9 +112,8 @@ def _installed(kind: Kind) -> dict[str, Entry]:
         spec = importlib.util.find_spec(module)
         entries = scan(Path(spec.origin), kind, module) if spec and spec.origin else []
         match = next((e for e in entries if e.cls == cls), None)
-        found[point.name] = Entry(
-            kind, point.name, match.summary if match else "", match.reference if match else "", module, cls, ""
-        )
+        empty = Entry(kind, point.name, "", "", module, cls, "")
+        found[point.name] = replace(match, name=point.name, path="") if match else empty
     return found
 
 
@@ -109,7 +123,8 @@ def entries(kind: Kind) -> dict[str, Entry]:
     for (k, name), cls in _extra.items():
         if k == kind:
             summary, reference = _describe(cls.__doc__)
-            found[name] = Entry(kind, name, summary, reference, cls.__module__, cls.__name__, "")
+            asked: frozenset[str] = getattr(cls, "provides" if kind == "models" else "needs", frozenset())
+            found[name] = Entry(kind, name, summary, reference, cls.__module__, cls.__name__, "", tuple(sorted(asked)))
     return dict(sorted(found.items(), key=lambda item: (item[0] != "none", item[0])))
 
 

@@ -12,7 +12,7 @@ from fedsiege.arena.paper import aaai23, settings
 from fedsiege.arena.publish import publish, render
 from fedsiege.arena.reproduce import plan, tabulate
 from fedsiege.arena.targets import ATTACKS, FIGURE2, TARGETS
-from fedsiege.errors import ConfigError
+from fedsiege.errors import ConfigError, RunError
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -108,12 +108,40 @@ def test_missing_cells_are_named(tmp_path: Path) -> None:
 def test_a_published_page_holds_what_its_json_holds(tmp_path: Path) -> None:
     cells = plan("aaai23-table1", seeds=[0], cells=["mf/ml-1m/none/*"], root=tmp_path)
     fake(cells, {("none", 0): 0.0415})
-    data, page = publish("aaai23-table1", cells, tmp_path / "docs", "fedsiege reproduce x")
+    data, page = publish("aaai23-table1", cells, tmp_path / "docs", tmp_path)
     stored = json.loads(data.read_text())
     assert stored["runs"][0]["commit"] == "abc"
-    assert "$ fedsiege reproduce x\n" in page.read_text()
+    assert "$ fedsiege reproduce aaai23-table1 --seeds 0\n" in page.read_text()
     assert page.read_text() == render(stored)
     assert "| 0.0415 | 0.0415 | 0.0355 |" in page.read_text()
+
+
+def test_a_published_table_keeps_the_runs_that_it_held(tmp_path: Path) -> None:
+    """A second machine, which has another cell's run alone, adds it; a table that shares a cell takes it over."""
+    docs = tmp_path / "docs"
+    first = plan("aaai23-table1", seeds=[0], cells=["mf/ml-1m/none/*"], root=tmp_path / "one")
+    fake(first, {("none", 0): 0.04})
+    publish("aaai23-table1", first, docs, tmp_path / "one")
+    second = plan("aaai23-table1", seeds=[1], cells=["mf/ml-1m/lie/*"], root=tmp_path / "two")
+    fake(second, {("lie", 1): 0.03})
+    data, page = publish("aaai23-table1", second, docs, tmp_path / "two")
+    stored = json.loads(data.read_text())
+    assert [(run["cell"], run["last"]["metrics"]["test"]["HR@5"]) for run in stored["runs"]] == [
+        ("mf/ml-1m/none/none/m0.01/seed0", 0.04),
+        ("mf/ml-1m/lie/none/m0.01/seed1", 0.03),
+    ]
+    assert "--seeds 0 1\n" in page.read_text()
+    other, _ = publish("aaai23-table4", plan("aaai23-table4", seeds=[0], root=tmp_path / "two"), docs, tmp_path / "two")
+    assert {run["cell"] for run in json.loads(other.read_text())["runs"]} == {run["cell"] for run in stored["runs"]}
+
+
+def test_a_damaged_table_is_named_with_its_remedy(tmp_path: Path) -> None:
+    cells = plan("aaai23-table1", seeds=[0], cells=["mf/ml-1m/none/*"], root=tmp_path)
+    fake(cells, {("none", 0): 0.04})
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "x.json").write_text("{")
+    with pytest.raises(RunError, match=r"x\.json is not a published table.*restore"):
+        publish("aaai23-table1", cells, tmp_path / "docs", tmp_path)
 
 
 @pytest.mark.parametrize("data", sorted(RESULTS.glob("*.json")), ids=lambda p: p.stem)

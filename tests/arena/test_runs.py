@@ -208,7 +208,7 @@ def test_the_best_round_is_the_earliest_of_the_highest_on_validation() -> None:
     def at(round_: int, valid: float | None) -> dict[str, object]:
         return {"round": round_, "metrics": {"valid": {"HR@5": valid}, "test": {"HR@5": 0.5}}}
 
-    assert best_round([at(1, 0.1), at(2, 0.3), at(3, 0.3), at(4, None)], 5)["round"] == 2
+    assert best_round([at(1, 0.1), at(2, 0.3), at(3, 0.3), at(4, None)], "HR@5")["round"] == 2
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:

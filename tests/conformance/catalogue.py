@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fedsiege.attacks import Attack
+from fedsiege.attacks.adaptive import AdaptiveLabelFlip, AdaptiveTargetedLabelFlip
 from fedsiege.attacks.cluster_attack import ClusterAttack
 from fedsiege.attacks.cluster_attack_cl import ClusterAttackCL
+from fedsiege.attacks.dba import DBA
 from fedsiege.attacks.fang import Fang
+from fedsiege.attacks.fang_krum import FangKrum
 from fedsiege.attacks.fed_attack import FedAttack
 from fedsiege.attacks.gaussian import Gaussian
 from fedsiege.attacks.label_flip import LabelFlip
 from fedsiege.attacks.lie import LIE
+from fedsiege.attacks.min_max import MinMax
+from fedsiege.attacks.min_sum import MinSum
+from fedsiege.attacks.mpaf import MPAF
 from fedsiege.attacks.none import NoAttack
+from fedsiege.attacks.scaling import Scaling
+from fedsiege.attacks.targeted_label_flip import TargetedLabelFlip
 from fedsiege.defenses import Defense
+from fedsiege.defenses.afa import AFA
+from fedsiege.defenses.clustering import Clustering
 from fedsiege.defenses.compose import Pipeline
+from fedsiege.defenses.contra import Contra
+from fedsiege.defenses.fl_detector import FLDetector
 from fedsiege.defenses.fl_wbc import FLWBC
+from fedsiege.defenses.flame import Flame
 from fedsiege.defenses.krum import Krum
 from fedsiege.defenses.median import Median
 from fedsiege.defenses.multi_krum import MultiKrum
 from fedsiege.defenses.none import FedAvg
 from fedsiege.defenses.norm_bound import NormBound
+from fedsiege.defenses.redefense import FedREDefense
 from fedsiege.defenses.trimmed_mean import TrimmedMean
 from fedsiege.defenses.union import Union
 from fedsiege.defenses.union_memory import UnionMemory
@@ -37,7 +53,24 @@ ATTACKS: list[Attack] = [
     ClusterAttack(as_published=True, threshold=1),
     ClusterAttack(clusters=8, rescale=True, norms="all"),
     ClusterAttackCL(),
+    FangKrum(),
+    FangKrum(epsilon=0.01),
+    MinMax(),
+    MinMax(start=30.0),
+    MinSum(),
+    MinSum(limit="smallest"),
+    MPAF(),
+    Scaling(),
+    DBA(),
+    TargetedLabelFlip(),
+    AdaptiveLabelFlip(),
+    AdaptiveTargetedLabelFlip(),
 ]
+
+LENIENT = FedREDefense(
+    gamma=1.5, input_lr=1e-3, label_lr=1e-3, virtual_lr=1e-4, rate_lr=1e-12, first=2, later=2, workers=1
+)
+"""Accepts whatever is as small as a world's honest uploads, which no training has made."""
 
 DEFENSES: list[Defense] = [
     FedAvg(),
@@ -57,9 +90,23 @@ DEFENSES: list[Defense] = [
     Union(simulate="sgd", samples=20),
     UnionMemory(),
     UnionMemory(simulate="sgd", outlier=2.0, drift=0.5, evidence=1.0),
+    Flame(),
+    Flame(noise=0.0),
+    Clustering(),
+    Clustering(gap=0.0, weighting="uniform"),
+    AFA(),
+    AFA(weighting="uniform", width=0.5, widen=0.1),
+    Contra(),
+    Contra(memory=True, threshold=0.1, neighbours=2),
+    FLDetector(),
+    FLDetector(cold_start=1, window=2),
+    LENIENT,
+    replace(LENIENT, schedule="continuous", refine=1),
+    Pipeline((LENIENT, Median())),
     Pipeline((Union(), MultiKrum())),
     Pipeline((Union(as_published=True), MultiKrum())),
     Pipeline((UnionMemory(), MultiKrum(), NormBound())),
+    Pipeline((FLDetector(cold_start=1, window=2), AFA(weighting="uniform"), Flame(noise=0.0))),
     Pipeline((MultiKrum(), Median())),
 ]
 

@@ -109,7 +109,7 @@ def test_it_asks_for_no_more_than_it_declares(attack: Attack) -> None:
         one(attack, World(), grants=attack.knowledge)
 
 
-@every
+@pytest.mark.parametrize("attack", [a for a in ATTACKS if "labels" not in a.needs], ids=label)
 def test_poisoned_pairs_keep_clients_lengths_and_catalog(attack: Attack) -> None:
     world = World()
     data = world.local_data(np.array([5, 3, 9, 4]))
@@ -125,6 +125,49 @@ def test_poisoned_pairs_keep_clients_lengths_and_catalog(attack: Attack) -> None
     assert first.items.max() < world.items
     changed = not np.array_equal(first.items, data.pairs.items)
     assert changed == attack.poisons_data
+
+
+@pytest.mark.parametrize("attack", [a for a in ATTACKS if not {"pairs", "items"} & a.needs], ids=label)
+def test_poisoned_samples_keep_clients_shapes_and_classes(attack: Attack) -> None:
+    data = World().labelled(np.array([5, 3, 9, 4]))
+    before = fingerprint(data)
+    first, second = (attack.poison(data, generator(0, "poison", 1)) for _ in range(2))
+    assert fingerprint(first) == fingerprint(second)
+    assert fingerprint(data) == before
+    np.testing.assert_array_equal(first.clients, data.clients)
+    assert first.num_classes == data.num_classes
+    # Samples may be added, but nobody who holds none gets any.
+    assert first.ptr.dtype == data.ptr.dtype
+    lengths, honest = np.diff(first.ptr), np.diff(data.ptr)
+    assert first.ptr[0] == 0
+    assert (lengths >= honest).all()
+    assert not lengths[honest == 0].any()
+    assert first.x.shape == (first.ptr[-1], *data.x.shape[1:])
+    assert first.y.shape == (first.ptr[-1],)
+    assert (first.x.dtype, first.y.dtype) == (data.x.dtype, data.y.dtype)
+    assert first.x.isfinite().all()
+    assert first.y.min() >= 0
+    assert first.y.max() < data.num_classes
+    changed = fingerprint([first.x, first.y]) != fingerprint([data.x, data.y])
+    assert changed == attack.poisons_data
+
+
+@every
+def test_a_goal_is_a_class_and_its_trigger_is_pure(attack: Attack) -> None:
+    goal = attack.goal()
+    if goal is None:
+        return
+    assert "labels" in attack.needs
+    assert goal.target >= 0
+    assert goal.source is None or 0 <= goal.source != goal.target
+    if goal.trigger is not None:
+        x = World().labelled(np.array([5, 3])).x
+        before = fingerprint(x)
+        once = goal.trigger(x)
+        assert (once.shape, once.dtype) == (x.shape, x.dtype)
+        assert not torch.equal(once, x)
+        assert torch.equal(goal.trigger(once), once)
+        assert fingerprint(x) == before
 
 
 @every

@@ -41,6 +41,23 @@ def trusts_counts(defense: Defense) -> bool:
     return getattr(defense, "weighting", "uniform") == "samples" and defense.name != "krum"
 
 
+def adds_noise(defense: Defense) -> bool:
+    """Tell whether the aggregate is made noisy on purpose, by a field called ``noise``."""
+    defense = defense.parts[-1] if hasattr(defense, "parts") else defense
+    return getattr(defense, "noise", 0.0) > 0
+
+
+def check_expelled(defense: Defense, outcome: Outcome) -> None:
+    """Whoever is expelled is rejected, and only a defense that says so expels."""
+    v = outcome.verdicts
+    assert not v.restart or defense.expels
+    if v.expelled is not None:
+        assert defense.expels
+        assert v.expelled.dtype == bool
+        assert v.expelled.shape == v.accepted.shape
+        assert not (v.expelled & v.accepted).any()
+
+
 def one(defense: Defense, world: World, updates: UpdateBatch, told: int | None = None) -> Outcome:
     state = defense.init(world.spec, generator(0, "defense-init"))
     return defense.step(updates, state, world.defense_view(told=told))[0]
@@ -87,6 +104,7 @@ def test_aggregate_and_verdicts_are_well_formed(defense: Defense, dtype: torch.d
     assert len(v.reason) == n
     assert all(isinstance(reason, str) for reason in v.reason)
     assert all(reason for reason, ok in zip(v.reason, v.accepted) if not ok)
+    check_expelled(defense, outcome)
 
 
 @every
@@ -128,6 +146,7 @@ def test_state_survives_writing_reading_and_changing_cohorts(defense: Defense, t
             cohort = np.sort(rng.choice(40, int(rng.integers(1, 14)), replace=False))
             outcome, state = defense.step(world.honest(cohort, round_), state, world.defense_view(round_))
             assert outcome.verdicts.accepted.size == cohort.size
+            check_expelled(defense, outcome)
             outcomes.append(outcome)
         ends.append(fingerprint([outcomes, state]))
     assert ends[0] == ends[1]
@@ -146,7 +165,7 @@ def test_few_clients(defense: Defense, n: int, told: int | None) -> None:
         assert outcome.verdicts.accepted.all()
 
 
-@every
+@pytest.mark.parametrize("defense", [d for d in DEFENSES if not adds_noise(d)], ids=label)
 @pytest.mark.parametrize("value", [None, 0.0])
 def test_equal_uploads_are_their_own_aggregate(defense: Defense, value: float | None) -> None:
     world = World(scale=1e-4)
@@ -159,7 +178,9 @@ def test_equal_uploads_are_their_own_aggregate(defense: Defense, value: float | 
     np.testing.assert_allclose(flat(outcome.delta), flat(single.blocks), rtol=1e-5, atol=1e-12)
 
 
-@pytest.mark.parametrize("defense", [d for d in DEFENSES if not TABLE_ONLY & set(d.name.split("+"))], ids=label)
+@pytest.mark.parametrize(
+    "defense", [d for d in DEFENSES if not TABLE_ONLY & set(d.name.split("+")) and not adds_noise(d)], ids=label
+)
 def test_dense_uploads_give_what_sparse_ones_give(defense: Defense) -> None:
     world = World()
     updates = world.honest(CLIENTS)
@@ -167,6 +188,22 @@ def test_dense_uploads_give_what_sparse_ones_give(defense: Defense) -> None:
     np.testing.assert_allclose(flat(dense.delta), flat(sparse.delta), rtol=1e-4, atol=1e-8)
     np.testing.assert_array_equal(dense.verdicts.accepted, sparse.verdicts.accepted)
     np.testing.assert_allclose(dense.verdicts.score, sparse.verdicts.score, rtol=1e-5)
+
+
+@pytest.mark.parametrize("defense", [d for d in DEFENSES if d.expels], ids=label)
+def test_an_expelled_client_stays_out_while_others_go_on(defense: Defense) -> None:
+    world, far = World(), np.array([4, 9])
+    clients = np.arange(20)
+    state, out = defense.init(world.spec, generator(0, "defense-init")), np.zeros(clients.size, bool)
+    for round_ in range(1, 15):
+        updates = world.honest(clients, round_)
+        updates = updates.replace(far, updates.select(far).scale(np.full(far.size, -3.0 if round_ % 2 else 5.0)))
+        outcome, state = defense.step(updates, state, world.defense_view(round_))
+        check_expelled(defense, outcome)
+        assert not outcome.verdicts.accepted[out].any()
+        if outcome.verdicts.expelled is not None:
+            out |= outcome.verdicts.expelled
+        assert outcome.verdicts.accepted[~out].any()
 
 
 @every

@@ -11,10 +11,14 @@ from fedsiege.errors import DataError
 
 def test_the_catalog() -> None:
     assert names() == ["ml-100k", "ml-1m", "gowalla", "synthetic"]
+    assert names("images") == ["fashion-mnist", "cifar-10", "cinic-10", "digits"]
     for name, known in CARDS.items():
         assert known.name == name
         assert all(len(layout.files) == len(layout.sha256) for layout in known.layouts)
         assert (known.remote is None) == (not known.layouts)
+        assert (known.kind == "images") == (known.pictures is not None)
+        if known.further:
+            assert len(known.layouts[-1].files) == 1 + len(known.further)
 
 
 def test_unknown_names_get_the_nearest() -> None:

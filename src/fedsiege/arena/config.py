@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,11 +19,12 @@ from fedsiege.defenses.compose import Pipeline, compose
 from fedsiege.errors import ConfigError, nearest
 from fedsiege.federation.loop import FederationConfig
 from fedsiege.federation.server import ServerConfig
+from fedsiege.learners.base import CAPABILITIES, Capability
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Which interactions the clients hold.
+    """What the clients hold: interactions, one user a client, or images divided among them.
 
     Parameters
     ----------
@@ -38,6 +39,18 @@ class DatasetConfig:
     protocol : {"fair", "paper"}
         Whether training negatives may be held-out items (``fair``), or spare them, as the public code of the AAAI
         2023 paper does, which lets clients know what is held out.
+    clients : int or None
+        Of images: number of clients (100).
+    partition : {"dirichlet", "iid", "shards"} or None
+        Of images: how they are divided; see `fedsiege.data.partition` (dirichlet).
+    beta : float or None
+        Concentration of the Dirichlet distribution over labels, > 0; small is far from IID (0.1).
+    balanced : bool or None
+        Whether a Dirichlet partition gives all clients equally many samples (true).
+    shards : int or None
+        Shards of one label that each client gets (2).
+    samples : int or None
+        Use so many training images, drawn at random, instead of all.
     """
 
     name: str | None = None
@@ -47,6 +60,12 @@ class DatasetConfig:
     items: int | None = None
     interactions: int | None = None
     protocol: Literal["fair", "paper"] = "fair"
+    clients: int | None = None
+    partition: Literal["dirichlet", "iid", "shards"] | None = None
+    beta: float | None = None
+    balanced: bool | None = None
+    shards: int | None = None
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         """Require exactly one source (ConfigError)."""
@@ -83,6 +102,17 @@ class RunConfig:
     seed: int = 0
     plugins: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse plug-ins that ask for what the model does not offer (ConfigError)."""
+        for what, plugin in (("attack", self.attack), ("defense", self.defense)):
+            if reason := misfit(what, plugin.name, plugin.needs, self.model.name, self.model.provides):
+                raise ConfigError(reason)
+
+    @property
+    def metric(self) -> str:
+        """The test metric that stands for the run, such as ``"HR@5"`` or ``"TACC"``."""
+        return getattr(self.model, "metric", None) or f"HR@{self.federation.cutoffs[0]}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved configuration as plain values; `parse` of it gives the same configuration."""
         return {
@@ -105,6 +135,15 @@ class RunConfig:
     def with_seed(self, seed: int) -> RunConfig:
         """Return the same configuration under another seed."""
         return replace(self, seed=seed)
+
+
+def misfit(what: str, name: str, needs: Iterable[str], model: str, provides: Iterable[str]) -> str | None:
+    """Return why a plug-in cannot be used with a model, None if it can."""
+    missing = sorted(set(needs) - set(provides))
+    if not missing:
+        return None
+    words = " and ".join(CAPABILITIES[cast(Capability, m)] for m in missing)
+    return f"{what} {name!r} needs {words}, which model {model!r} does not offer; see `fedsiege list`"
 
 
 def named(plugin: Any) -> dict[str, Any]:
@@ -143,6 +182,13 @@ def plugin(kind: registry.Kind, spec: Any) -> Any:
             tuple(build(registry.load(kind, part), values.get(part) or {}, f"{what} ({part})") for part in parts)
         )
     return build(registry.load(kind, name), values, f"{what} ({name})")
+
+
+def is_images(data: DatasetConfig) -> bool:
+    """Return whether a data set holds images."""
+    from fedsiege.data import images
+
+    return images.is_images(str(data.name or data.path), data.format)
 
 
 SECTIONS = ("dataset", "model", "attack", "defense", "federation", "server", "seed", "plugins")
@@ -187,13 +233,15 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
     data = build(DatasetConfig, dataset, "dataset")
     if data.path is not None:
         data = replace(data, path=str((folder / data.path).resolve()))
+    model = plugin("models", values.get("model") or ("cnn" if is_images(data) else "mf"))
+    sections = {name: {**getattr(model, name, {}), **(values.get(name) or {})} for name in ("federation", "server")}
     return RunConfig(
         data,
-        plugin("models", values.get("model", "mf")),
+        model,
         cast(Attack, plugin("attacks", values.get("attack", "none"))),
         cast(Defense, plugin("defenses", values.get("defense", "none"))),
-        build(FederationConfig, values.get("federation") or {}, "federation"),
-        build(ServerConfig, values.get("server") or {}, "server"),
+        build(FederationConfig, sections["federation"], "federation"),
+        build(ServerConfig, sections["server"], "server"),
         seed,
         tuple(str((folder / p).resolve()) for p in plugins),
     )

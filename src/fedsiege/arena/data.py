@@ -1,25 +1,63 @@
-"""The data set of a configuration."""
+"""The data set of a configuration, as its clients hold it."""
 
 from __future__ import annotations
 
-from fedsiege.arena.config import DatasetConfig
-from fedsiege.data import catalog
+from pathlib import Path
+
+import numpy as np
+
+from fedsiege.arena.config import DatasetConfig, is_images
+from fedsiege.data import catalog, partition
+from fedsiege.data.federated import FederatedImages
+from fedsiege.data.images import load_images
 from fedsiege.data.interactions import RecDataset
 from fedsiege.data.splits import leave_one_out
 from fedsiege.data.synthetic import synthetic
 from fedsiege.errors import ConfigError
+from fedsiege.rng import generator
+
+DIVIDING = ("clients", "partition", "beta", "balanced", "shards", "samples")
 
 
-def load_dataset(config: DatasetConfig, seed: int) -> RecDataset:
-    """Return the data set that `config` names, split leave-one-out.
+def _images(config: DatasetConfig, seed: int) -> FederatedImages:
+    """Return images divided among clients as `config` says, by lot under `seed`."""
+    for name in ("users", "items", "interactions"):
+        if getattr(config, name) is not None:
+            raise ConfigError(f"dataset.{name} applies to `synthetic` only")
+    images = load_images(config.name or Path(str(config.path)), format=config.format)
+    rng = generator(seed, "partition")
+    kept = np.arange(len(images.train))
+    if config.samples is not None:
+        if not 1 <= config.samples <= kept.size:
+            raise ConfigError(f"dataset.samples = {config.samples} must lie between 1 and {kept.size}")
+        kept = np.sort(rng.permutation(kept.size)[: config.samples])
+    divided = partition.make(
+        config.partition or "dirichlet",
+        images.train.labels[kept],
+        100 if config.clients is None else config.clients,
+        rng,
+        beta=0.1 if config.beta is None else config.beta,
+        balanced=config.balanced is not False,
+        per_client=config.shards or 2,
+    )
+    return FederatedImages(images, partition.Partition(divided.ptr, kept[divided.index]))
+
+
+def load_dataset(config: DatasetConfig, seed: int) -> RecDataset | FederatedImages:
+    """Return the data set that `config` names: interactions split leave-one-out, or images divided among clients.
 
     Raises
     ------
     DataError
         If it cannot be found, read or downloaded.
     ConfigError
-        If sizes are given for a data set that has its own.
+        If a field is given that does not apply to the data set.
     """
+    if is_images(config):
+        return _images(config, seed)
+    for name in DIVIDING:
+        if getattr(config, name) is not None:
+            raise ConfigError(f"dataset.{name} applies to images only; here each user is a client")
     sizes = {k: getattr(config, k) for k in ("users", "items", "interactions") if getattr(config, k) is not None}
     if config.name == "synthetic" and sizes:
         raw = synthetic(**sizes)

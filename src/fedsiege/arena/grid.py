@@ -79,8 +79,7 @@ def _work(index: int, values: dict[str, Any], path: str, threads: int, news: Any
         now = time.monotonic()
         if now - last > EVERY or record.round == config.federation.rounds:
             last = now
-            cutoff = config.federation.cutoffs[0]
-            metric = record.metrics.get("test", {}).get(f"HR@{cutoff}")
+            metric = record.metrics.get("test", {}).get(config.metric)
             tell(Event(index, "progress", record.round, config.federation.rounds, record.loss, metric))
 
     def tell(event: Event) -> None:

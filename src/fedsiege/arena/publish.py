@@ -7,44 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.evidence import Run, known, published
 from fedsiege.arena.grid import Cell
-from fedsiege.arena.reproduce import tabulate, target
+from fedsiege.arena.reproduce import ROUNDS, plan, tabulate, target
 from fedsiege.federation.checkpoint import write_atomic
 
 
-def evidence(id_: str, cells: Sequence[Cell], command: str) -> dict[str, Any]:
-    """Return the table of a target with, for each run, its seed, values, commit, hardware and configuration hash.
+def evidence(id_: str, cells: Sequence[Cell], runs: Sequence[Run], command: str) -> dict[str, Any]:
+    """Return the table of a target with each of its `runs`: seed, values, commit, hardware, configuration hash.
 
     `command` is the command line that repeats it.
     """
-    runs = []
-    for cell in cells:
-        folder = RunFolder(cell.path)
-        if not folder.finished:
-            continue
-        result, environment = folder.read_result(), folder.read_environment()
-        runs.append(
-            {
-                "cell": cell.label,
-                "seed": result["seed"],
-                "config_hash": result["config_hash"],
-                "rounds": result["rounds"],
-                "last": result["last"],
-                "best": result["best"],
-                "detection": result["detection"],
-                "seconds_per_round": folder.seconds_per_round(),
-                "commit": environment["commit"],
-                "hardware": environment["hardware"],
-            }
-        )
     return {
-        **tabulate(id_, cells).to_json(),
+        **tabulate(id_, cells, runs).to_json(),
         "about": target(id_).about,
         "command": command,
-        "commits": sorted({str(run["commit"]) for run in runs}),
-        "hardware": sorted({f"{r['hardware']['cpu']}, {r['hardware']['threads']} thread a run" for r in runs}),
-        "runs": runs,
+        "commits": sorted({str(run.commit) for run in runs}),
+        "hardware": sorted({f"{r.hardware['cpu']}, {r.hardware['threads']} thread a run" for r in runs}),
+        "runs": [run.to_json() for run in runs],
     }
 
 
@@ -97,10 +77,30 @@ def render(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def publish(id_: str, cells: Sequence[Cell], folder: Path, command: str) -> list[Path]:
-    """Write ``<id>.json`` and ``<id>.md`` of a target's finished runs into `folder`; return their paths."""
+def publish(id_: str, cells: Sequence[Cell], folder: Path, root: Path = Path("runs")) -> list[Path]:
+    """Write ``<id>.json`` and ``<id>.md`` of a target into `folder`; return their paths.
+
+    The table holds every run of the target that is known: finished under `root`, or published in `folder` before, in
+    this table or another. So a table grows cell by cell, on one machine after another.
+
+    Parameters
+    ----------
+    id_ : str
+        The target.
+    cells : sequence of Cell
+        The cells that were just run, not empty; their rounds are those of the table.
+    folder : Path
+        Where tables are published.
+    root : Path
+        Where run folders lie.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    data = evidence(id_, cells, command)
+    rounds = cells[0].config.federation.rounds
+    seeds = {run.seed for run in published(folder).values() if run.rounds == rounds}
+    every = plan(id_, sorted(seeds | {cell.config.seed for cell in cells}), rounds, None, root)
+    runs = known(every, folder)
+    words = ["fedsiege", "reproduce", id_, "--seeds", *map(str, sorted({run.seed for run in runs}))]
+    data = evidence(id_, every, runs, " ".join(words + (["--rounds", str(rounds)] if rounds != ROUNDS else [])))
     written = [folder / f"{id_}.json", folder / f"{id_}.md"]
     write_atomic(written[0], (json.dumps(data, indent=1) + "\n").encode())
     write_atomic(written[1], render(data).encode())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsiege.arena.config import parse
-from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.evidence import Run, finished
 from fedsiege.arena.grid import Cell
 from fedsiege.arena.paper import aaai23
 from fedsiege.arena.stats import Estimate, estimate, relative_loss
@@ -120,33 +120,21 @@ class Table:
         }
 
 
-def _results(cells: Sequence[Cell]) -> dict[Path, dict[str, Any]]:
-    found = {}
-    for cell in cells:
-        folder = RunFolder(cell.path)
-        if folder.finished:
-            found[cell.path] = folder.read_result()
-    return found
-
-
 def clean_key(point: Point) -> tuple[str, str, str]:
     """Return what identifies the no-attack, no-defense run that a point is compared with."""
     return point.model, point.dataset, repr(sorted(point.model_options.items()))
 
 
-def _values(part: str, metric: str, runs: dict[int, dict[str, Any]]) -> dict[int, float]:
+def _values(part: str, metric: str, runs: dict[int, Run]) -> dict[int, float]:
     """Test metric of each seed's run at its ``last`` or ``best`` evaluation."""
-    return {seed: run[part]["metrics"]["test"][metric] for seed, run in runs.items()}
+    return {seed: getattr(run, part)["metrics"]["test"][metric] for seed, run in runs.items()}
 
 
-def rows(id_: str, cells: Sequence[Cell]) -> list[Row]:
-    """Return one row per point that has finished runs among `cells`; the clean run is the group's own."""
-    results = _results(cells)
-    by_key: dict[str, dict[int, dict[str, Any]]] = {}
-    for cell in cells:
-        if cell.path in results:
-            key = cell.label.rpartition("/")[0]
-            by_key.setdefault(key, {})[cell.config.seed] = results[cell.path]
+def rows(id_: str, runs: Sequence[Run]) -> list[Row]:
+    """Return one row per point that has `runs`; the clean run is the group's own."""
+    by_key: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        by_key.setdefault(run.key, {})[run.seed] = run
     wanted = [p for p in points(id_) if p.key in by_key]
     # A clean run does not depend on who would have attacked, so any share serves as the baseline.
     clean = {clean_key(p): by_key[p.key] for p in wanted if p.attack == "none" and p.defense == "none"}
@@ -154,9 +142,8 @@ def rows(id_: str, cells: Sequence[Cell]) -> list[Row]:
     out = []
     for point in wanted:
         found = by_key[point.key]
-
         base = clean.get(clean_key(point), {})
-        detection = [run["detection"] for run in found.values() if run["rejects"]]
+        detection = [run.detection for run in found.values() if run.rejects]
         out.append(
             Row(
                 point,
@@ -164,7 +151,7 @@ def rows(id_: str, cells: Sequence[Cell]) -> list[Row]:
                 {m: estimate(_values("best", m, found).values()) for m in metrics},
                 relative_loss(_values("last", metrics[0], base), _values("last", metrics[0], found)),
                 _mean_of(detection),
-                any(run["threat_model"]["told_byzantine"] is not None for run in found.values()),
+                any(run.told is not None for run in found.values()),
                 tuple(sorted(found)),
             )
         )
@@ -181,11 +168,12 @@ def _number(x: float | None, digits: int = 5) -> float | None:
     return None if x is None or not math.isfinite(x) else round(x, digits)
 
 
-def tabulate(id_: str, cells: Sequence[Cell]) -> Table:
-    """Return the table of a target from the finished runs among `cells`."""
+def tabulate(id_: str, cells: Sequence[Cell], runs: Sequence[Run] | None = None) -> Table:
+    """Return the table of a target for `cells`, from `runs` (default: those of the cells that are finished here)."""
     metrics = target(id_).metrics
     lines = []
-    found = rows(id_, cells)
+    runs = finished(cells) if runs is None else runs
+    found = rows(id_, runs)
     baseline = {clean_key(r.point): r.point for r in found if r.point.attack == r.point.defense == "none"}
     for row in found:
         point = row.point
@@ -220,7 +208,7 @@ def tabulate(id_: str, cells: Sequence[Cell]) -> Table:
             "seeds": len(row.seeds),
         }
         lines.append(line)
-    missing = sorted({c.label.rpartition("/")[0] for c in cells if not RunFolder(c.path).finished})
+    missing = sorted({c.label.rpartition("/")[0] for c in cells} - {run.key for run in runs})
     notes = [
         f"Test metrics of the last round; `best` is the round with the highest HR@5 on validation. `loss` is the "
         f"share of {metrics[0]} lost against no attack and no defense, paired by seed. Intervals are 95 % "

@@ -25,7 +25,7 @@ from fedsiege.errors import RunError
 from fedsiege.federation import checkpoint
 from fedsiege.federation.loop import Federation
 from fedsiege.federation.record import RoundRecord
-from fedsiege.metrics.detection import per_round
+from fedsiege.metrics.detection import final, per_round
 
 environment.commit()
 Progress = Callable[[RoundRecord, float], None]
@@ -210,21 +210,24 @@ def _rounds(federation: Federation, folder: RunFolder, every: int, progress: Pro
             ) from error
 
 
-def best_round(evaluations: list[dict[str, Any]], cutoff: int) -> dict[str, Any]:
-    """Return the evaluation with the highest HR@`cutoff` on validation, the earliest of equal ones."""
-    return max(evaluations, key=lambda e: (e["metrics"]["valid"].get(f"HR@{cutoff}") or -math.inf, -e["round"]))
+def best_round(evaluations: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Return the evaluation with the highest validation `metric`, the earliest of equal ones; the last without any."""
+    if not any("valid" in e["metrics"] for e in evaluations):
+        return evaluations[-1]
+    return max(evaluations, key=lambda e: (e["metrics"]["valid"].get(metric) or -math.inf, -e["round"]))
 
 
 def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> dict[str, Any]:
     """Return the result of a finished run from its records alone (no clock enters it)."""
     evaluations, rounds, malicious, accepted, applied, finite = [], [], [], [], 0, True
-    judged = False
+    judged, expelled = False, set[int]()
     for record in folder.read_rounds():
         if record["metrics"]:
             evaluations.append({"round": record["round"], "metrics": record["metrics"]})
         rejected = {client for client, _ in record["rejected"]}
         bad = set(record["malicious"])
         judged = judged or bool(rejected)
+        expelled |= set(record.get("expelled", ()))
         applied += record["applied"]
         finite = finite and record["loss"] is not None
         for client in record["cohort"]:
@@ -233,7 +236,10 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
             accepted.append(client not in rejected)
     attackers = int(federation.is_malicious.sum())
     detection = per_round(np.array(rounds), np.array(malicious, bool), np.array(accepted, bool), attackers)
-    best = best_round(evaluations, federation.config.cutoffs[0])
+    if config.defense.expels:
+        detection |= final(federation.is_malicious, np.array(sorted(expelled), np.int64))
+    validated = any("valid" in e["metrics"] for e in evaluations)
+    best = best_round(evaluations, config.metric)
     return {
         "config_hash": config.hash,
         "seed": config.seed,
@@ -252,7 +258,8 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         },
         "last": evaluations[-1],
         "best": best,
-        "selected_by": f"valid HR@{federation.config.cutoffs[0]}",
+        "metric": config.metric,
+        "selected_by": f"valid {config.metric}" if validated else "last round",
         "rejects": judged,
         "detection": {k: (None if math.isnan(v) else v) for k, v in detection.items()},
         "finite": finite,

@@ -1,14 +1,16 @@
-"""``fedsiege data``: fetch a named data set, or look at one."""
+"""``fedsiege data``: fetch a named data set, look at one, or at how its images are parted among clients."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from fedsiege.cli.arguments import option
 from fedsiege.cli.console import number, out, print_json, table
+from fedsiege.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,13 @@ class Fetch:
         from fedsiege.data.cache import fetch
         from fedsiege.data.cards import card
 
-        if card(self.name).remote is None:
-            print(f"{self.name} is generated in memory; there is nothing to fetch")
-        else:
+        known = card(self.name)
+        if known.remote is not None:
             print(fetch(self.name))
+        elif known.kind == "images":
+            print(f"{self.name} is part of an installed package; there is nothing to fetch")
+        else:
+            print(f"{self.name} is generated in memory; there is nothing to fetch")
         return 0
 
 
@@ -42,42 +47,100 @@ class Fetch:
 class Info:
     """Show the size, density, activity and popularity of a data set, named or your own.
 
+    Of images it shows sizes, classes, normalisation and sums, and with --partition who of the clients of a
+    federation holds how many images of which class, as a table and as a picture.
+
     Parameters
     ----------
     name_or_path
-        A name that `fedsiege list datasets` shows, or the path of a file.
+        A name that `fedsiege list datasets` shows, or the path of a file or a folder.
     format
         The format of the file, if its name and first line do not tell.
+    partition
+        Part the training images among clients: evenly (iid), by Dirichlet-distributed proportions of classes
+        (dirichlet), or by shards of one class (shards).
+    clients
+        Number of clients of --partition (default: 100).
+    beta
+        Concentration of --partition dirichlet (default: 0.5); the smaller, the fewer classes a client holds.
+    per_client
+        Shards of each client of --partition shards (default: 2).
+    minimum
+        Images that each client of --partition dirichlet must hold (default: 10).
+    unbalanced
+        Let --partition dirichlet make clients of unequal size.
+    seed
+        Seed of --partition (default: 0).
+    out
+        File for the picture of --partition, .png, .svg or .pdf (default: partition-NAME.png).
     json
-        Print JSON instead of a table.
+        Print JSON instead of tables.
     """
 
     name_or_path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME_OR_PATH")]
     format: Annotated[
-        Literal["movielens", "recbole", "lightgcn", "checkins"] | None,
-        option("{movielens,recbole,lightgcn,checkins}"),
+        Literal[
+            "movielens",
+            "recbole",
+            "lightgcn",
+            "checkins",
+            "idx",
+            "cifar-binary",
+            "cifar-pickle",
+            "parquet",
+            "folders",
+        ]
+        | None,
+        option("{movielens,recbole,lightgcn,checkins,idx,cifar-binary,cifar-pickle,parquet,folders}"),
     ] = None
+    partition: Annotated[Literal["iid", "dirichlet", "shards"] | None, option("{iid,dirichlet,shards}")] = None
+    clients: Annotated[int, option("N")] = 100
+    beta: Annotated[float, option("BETA")] = 0.5
+    per_client: Annotated[int, option("N")] = 2
+    minimum: Annotated[int, option("N")] = 10
+    unbalanced: Annotated[bool, option()] = False
+    seed: Annotated[int, option("SEED")] = 0
+    out: Annotated[Path | None, option("FILE")] = None
     json: Annotated[bool, option()] = False
 
     def __call__(self) -> int:
         """Print the figures and return 0."""
+        from fedsiege.data.images import is_images
+
+        if is_images(self.name_or_path, self.format):
+            from fedsiege.cli.images import show
+
+            return show(self)
+        from fedsiege.data.cards import CARDS
         from fedsiege.data.catalog import describe
 
+        if self.partition is not None and (self.name_or_path in CARDS or Path(self.name_or_path).exists()):
+            raise ConfigError(
+                f"--partition is for images, and in {self.name_or_path} each user is a client already; "
+                "leave it out, or name a data set of images such as digits"
+            )
         found = describe(self.name_or_path, format=self.format)
         if self.json:
             print_json(found)
         else:
-            rows = [[key, _shown(key, value)] for key, value in found.items() if key != "name"]
-            out().print(table("", ["", str(found["name"])], rows))
+            print_facts(found)
         return 0
+
+
+def print_facts(found: dict[str, Any]) -> None:
+    """Print the figures of a data set as a table of two columns."""
+    rows = [[key, _shown(key, value)] for key, value in found.items() if key != "name"]
+    out().print(table("", ["", str(found["name"])], rows))
 
 
 def _shown(key: str, value: Any) -> str:
     if key in ("density", "top1_share"):
         return f"{100 * value:.2f} %"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown("", inner) for inner in value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return number(value, 1) if isinstance(value, float) else str(value)
+    return number(value, 1 if key else 4) if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from fedsiege import registry
 from fedsiege.cli.arguments import option
 from fedsiege.cli.console import out, print_json, table
+
+if TYPE_CHECKING:
+    from fedsiege.data.cards import DatasetCard
 
 PLUGINS: tuple[registry.Kind, ...] = ("attacks", "defenses", "models")
 
@@ -43,30 +46,55 @@ class List:
         console = out()
         for kind, rows in found.items():
             if kind == "datasets":
-                columns = ["name", "users", "items", "interactions", "what it is"]
-                cells = [[r["name"], *(f"{r[c]:,}" for c in columns[1:4]), r["summary"]] for r in rows]
-                console.print(table("datasets", columns, cells, right=columns[1:4]))
+                cells = [[r["name"], r["kind"], r["size"], r["summary"]] for r in rows]
+                console.print(table("datasets", ["name", "kind", "size", "what it is"], cells))
             else:
-                cells = [[r["name"], r["summary"], r["reference"] or "–"] for r in rows]
-                console.print(table(kind, ["name", "what it does", "reference"], cells))
+                cells = [[r["name"], r["summary"], _fit(r), r["reference"] or "–"] for r in rows]
+                head = "works on" if kind == "models" else "goes with"
+                console.print(table(kind, ["name", "what it does", head, "reference"], cells))
         return 0
 
 
 def _plugins(kind: Any) -> list[dict[str, Any]]:
-    return [
-        {"name": e.name, "summary": e.summary, "reference": e.reference, "module": e.module, "class": e.cls}
-        for e in registry.entries(kind).values()
-    ]
+    models = registry.entries("models").values()
+    found = []
+    for e in registry.entries(kind).values():
+        row: dict[str, Any] = {"name": e.name, "summary": e.summary, "reference": e.reference}
+        if kind == "models":
+            row |= {"provides": list(e.capabilities)}
+        else:
+            fits = [m.name for m in models if set(e.capabilities) <= set(m.capabilities)]
+            row |= {"needs": list(e.capabilities), "models": fits}
+        found.append({**row, "module": e.module, "class": e.cls})
+    return found
+
+
+def _fit(row: dict[str, Any]) -> str:
+    """Say which models a plug-in goes with, or which data a model works on."""
+    if "provides" in row:
+        return "interactions" if "pairs" in row["provides"] else "images" if "labels" in row["provides"] else "–"
+    if not row["needs"]:
+        return "every model"
+    return ", ".join(row["models"]) or "none here"
 
 
 def _datasets() -> list[dict[str, Any]]:
     from fedsiege.data.cards import CARDS
 
-    fields = ("name", "summary", "paper", "users", "items", "interactions", "license")
+    fields = ("name", "kind", "summary", "paper", "size", "license")
+    counts = {"interactions": ("users", "items", "interactions"), "images": ()}
     return [
         {
-            **{name: getattr(card, name) for name in fields},
+            **{name: getattr(card, name) for name in (*fields, *counts[card.kind])},
+            **_pictures(card),
             "url": card.remote.url if card.remote else None,
         }
         for card in CARDS.values()
     ]
+
+
+def _pictures(card: DatasetCard) -> dict[str, Any]:
+    known = card.pictures
+    if known is None:
+        return {}
+    return {"train": known.train, "test": known.test, "shape": known.shape, "classes": known.classes}

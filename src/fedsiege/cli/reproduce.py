@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,10 +59,6 @@ class Reproduce:
     show: Annotated[bool, option(name="list")] = False
     dry_run: Annotated[bool, option()] = False
     json: Annotated[bool, option()] = False
-
-    def command(self) -> str:
-        """Return the command that runs these cells, wherever and however many at a time."""
-        return replace(self, jobs=None, out=Path("runs")).resume()
 
     def resume(self) -> str:
         """Return the command that goes on with these cells."""
@@ -135,7 +131,7 @@ class Reproduce:
 
         assert self.id is not None
         folder = self.publish or self.out / "reproduced"
-        written = publish(self.id, cells, folder, self.command())
+        written = publish(self.id, cells, folder, self.out)
         finished = {c.label: c.path for c in cells if RunFolder(c.path).finished}
         return [*written, *draw(self.id, result.rows, finished, folder)]
 

@@ -81,7 +81,7 @@ class Run:
             err().print(f"{path} is finished; nothing to run", markup=False, soft_wrap=True)
         # A run folder is no recipe; there the default names the configuration inside it.
         command = None if self.target.is_dir() else self.resume()
-        with RunProgress(config.federation.rounds, f"HR@{config.federation.cutoffs[0]}") as progress:
+        with RunProgress(config.federation.rounds, config.metric) as progress:
             result = execute(config, path, threads=self.threads, progress=progress, command=command)
         if self.json:
             print_json({**result, "folder": str(path)})

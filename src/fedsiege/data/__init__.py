@@ -1,4 +1,4 @@
-"""Data sets: files, checksums, loaders, splits, training negatives and generated data.
+"""Data sets: files, checksums, loaders, splits, training negatives and generated data; images and partitions.
 
 Names are imported on first use (PEP 562), so ``import fedsiege.data`` costs nothing: polars, numba and pooch
 are loaded only when a file is parsed, a kernel runs or a download starts. ``fedsiege.data.synthetic`` is a
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from fedsiege.data.cards import CARDS, DatasetCard, card, names
     from fedsiege.data.catalog import describe, load, load_raw
     from fedsiege.data.checkins import load_checkins
+    from fedsiege.data.images import ImageDataset, ImageSet, load_images
     from fedsiege.data.interactions import Interactions, RawInteractions, RecDataset
     from fedsiege.data.lightgcn import load_lightgcn, original_split
     from fedsiege.data.movielens import load_movielens
     from fedsiege.data.negatives import draw_negatives
+    from fedsiege.data.partition import Partition
     from fedsiege.data.recbole import load_recbole
     from fedsiege.data.splits import leave_one_out
     from fedsiege.data.synthetic import synthetic_scale
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 _HOME = {
     "CARDS": "cards",
     "DatasetCard": "cards",
+    "ImageDataset": "images",
+    "ImageSet": "images",
     "Interactions": "interactions",
+    "Partition": "partition",
     "RawInteractions": "interactions",
     "RecDataset": "interactions",
     "cache_folder": "cache",
@@ -37,6 +42,7 @@ _HOME = {
     "leave_one_out": "splits",
     "load": "catalog",
     "load_checkins": "checkins",
+    "load_images": "images",
     "load_lightgcn": "lightgcn",
     "load_movielens": "movielens",
     "load_raw": "catalog",
@@ -50,7 +56,10 @@ _HOME = {
 __all__ = [
     "CARDS",
     "DatasetCard",
+    "ImageDataset",
+    "ImageSet",
     "Interactions",
+    "Partition",
     "RawInteractions",
     "RecDataset",
     "cache_folder",
@@ -61,6 +70,7 @@ __all__ = [
     "leave_one_out",
     "load",
     "load_checkins",
+    "load_images",
     "load_lightgcn",
     "load_movielens",
     "load_raw",

@@ -120,4 +120,6 @@ class DatasetCard:
         if self.pictures is None:
             return f"{self.users:,} users, {self.items:,} items, {self.interactions:,} interactions"
         shape = "×".join(map(str, self.pictures.shape))
-        return f"{self.pictures.train:,} + {self.pictures.test:,} images of {shape}, {len(self.pictures.classes)} classes"
+        return (
+            f"{self.pictures.train:,} + {self.pictures.test:,} images of {shape}, {len(self.pictures.classes)} classes"
+        )

@@ -89,6 +89,13 @@ def _sha256(path: str, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sums(files: tuple[Path, ...]) -> str:
+    """Return the SHA-256 of one file, or ``name=sum`` of several, parted by spaces."""
+    if len(files) == 1:
+        return sha256(files[0])
+    return " ".join(f"{file.name}={sha256(file)}" for file in files)
+
+
 def find(name: str) -> Found | None:
     """Return the checked files of a named data set, or None if they are not on this machine.
 

@@ -6,7 +6,6 @@ from fedsiege.data._card import DatasetCard, Kind, Layout, Remote
 from fedsiege.data._image_cards import IMAGE_CARDS
 from fedsiege.errors import DataError, nearest
 
-
 _GROUPLENS = "research use only, no redistribution (GroupLens terms in the archive's README)"
 _HARPER = "F. M. Harper and J. A. Konstan, The MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedsiege.data.cache import Found, find, obtain, sha256
+from fedsiege.data.cache import Found, find, obtain, sums
 from fedsiege.data.cards import CARDS, DatasetCard, card
 from fedsiege.data.interactions import RawInteractions, RecDataset
 from fedsiege.data.splits import MIN_LENGTH, leave_one_out
@@ -87,7 +87,7 @@ def load_raw(
         raise DataError(f"{path} does not exist; check the path (catalog names: {', '.join(CARDS)})")
     chosen = format or sniff(path)
     raw = _parse(path, chosen, exact_last=False)
-    return path.name, raw, {"source": str(path), "format": chosen, "sha256": _sums(_files(path, chosen))}
+    return path.name, raw, {"source": str(path), "format": chosen, "sha256": sums(_files(path, chosen))}
 
 
 def _looks_like_path(text: str) -> bool:
@@ -95,6 +95,8 @@ def _looks_like_path(text: str) -> bool:
 
 
 def _named(known: DatasetCard) -> tuple[str, RawInteractions, dict[str, str | int]]:
+    if known.kind != "interactions":
+        raise DataError(f"{known.name} holds {known.kind}; load it with load_images({known.name!r})")
     if known.remote is None:
         from fedsiege.data.synthetic import synthetic
 
@@ -115,7 +117,7 @@ def _named(known: DatasetCard) -> tuple[str, RawInteractions, dict[str, str | in
     return (
         known.name,
         raw,
-        {"source": str(found.path), "format": found.layout.format, "sha256": _sums(found.files)},
+        {"source": str(found.path), "format": found.layout.format, "sha256": sums(found.files)},
     )
 
 
@@ -143,12 +145,6 @@ def _files(path: Path, format: str) -> tuple[Path, ...]:
 
         return pair(path)
     return (path,)
-
-
-def _sums(files: tuple[Path, ...]) -> str:
-    if len(files) == 1:
-        return sha256(files[0])
-    return " ".join(f"{file.name}={sha256(file)}" for file in files)
 
 
 def sniff(path: Path) -> str:

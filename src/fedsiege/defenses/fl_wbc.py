@@ -11,7 +11,7 @@ import numpy as np
 from fedsiege.checks import is_real, require
 from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Verdicts
 from fedsiege.errors import UploadError
-from fedsiege.learners.base import State
+from fedsiege.learners.base import Capability, State
 from fedsiege.updates import UpdateBatch
 from fedsiege.updates.noise import laplace_where_flat, stored
 
@@ -82,6 +82,7 @@ class FLWBC(Filter):
     """
 
     name: ClassVar[str] = "fl-wbc"
+    needs: ClassVar[frozenset[Capability]] = frozenset({"again"})
     scale: float = 0.4
 
     def __post_init__(self) -> None:

@@ -216,9 +216,9 @@ class Federation:
     def _view(self, model: ServerModel, round_: int, clients: int) -> DefenseView:
         """Return what the server sees besides the uploads of so many `clients`."""
         learner, root, virtual = self.learner, None, None
-        if "root" in learner.provides:
+        if "root" in self.defense.needs:
             root = lambda samples: cast(RootLearner, learner).root_update(model, samples, round_)  # noqa: E731
-        if "virtual" in learner.provides:
+        if "virtual" in self.defense.needs:
             virtual = cast(VirtualLearner, learner).virtual()
         return DefenseView(learner.spec, model, self.seed, round_, model.config.lr, self.told(clients), root, virtual)
 

@@ -99,13 +99,14 @@ Held = LocalData | Labelled
 Poison = Callable[[Held], Pairs | Labelled]
 """Data poisoning: given what a coalition holds, return that on which it trains instead (Labelled for Labelled)."""
 
-Capability = Literal["pairs", "labels", "items", "root", "virtual", "vote"]
+Capability = Literal["pairs", "labels", "items", "again", "root", "virtual", "vote"]
 """What a model offers and a plug-in may need; see `CAPABILITIES`."""
 
 CAPABILITIES: dict[Capability, str] = {
     "pairs": "training pairs of items",
     "labels": "labelled training samples",
     "items": "a table of item embeddings",
+    "again": "a second local step from the client's own update",
     "root": "clean training data on the server",
     "virtual": "training on distilled knowledge",
     "vote": "predictions of several models that can be outvoted",

@@ -65,7 +65,7 @@ class MFConfig:
     """
 
     name: ClassVar[str] = "mf"
-    provides: ClassVar[frozenset[Capability]] = frozenset({"pairs", "items"})
+    provides: ClassVar[frozenset[Capability]] = frozenset({"pairs", "items", "again"})
     dim: int = 64
     dropout: float = 0.2
     l2: float = 1e-5

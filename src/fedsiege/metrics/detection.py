@@ -53,3 +53,30 @@ def per_round(rounds: np.ndarray, malicious: np.ndarray, accepted: np.ndarray, c
             "FPR_pooled": float(np.float64(false_positive.sum()) / (total - bad).sum()),
             "FNR_pooled": float(np.float64(false_negative.sum()) / bad.sum()),
         }
+
+
+def final(malicious: np.ndarray, expelled: np.ndarray) -> dict[str, float]:
+    """Return how well clients are told apart by whether they were expelled, at the end of a run.
+
+    Definitions of Xie et al. (FedREDefense, ICML 2024), appendix A.4; a rate is NaN where its denominator is zero.
+
+    Parameters
+    ----------
+    malicious : numpy.ndarray
+        bool ``(clients,)``.
+    expelled : numpy.ndarray
+        int64: ids of expelled clients.
+
+    Returns
+    -------
+    dict
+        ``DACC_final``, ``FPR_final``, ``FNR_final`` in [0, 1].
+    """
+    out = np.zeros(malicious.size, bool)
+    out[expelled] = True
+    with np.errstate(invalid="ignore"):
+        return {
+            "DACC_final": float((out == malicious).mean()),
+            "FPR_final": float(np.float64((out & ~malicious).sum()) / (~malicious).sum()),
+            "FNR_final": float(np.float64((~out & malicious).sum()) / malicious.sum()),
+        }

@@ -1,0 +1,51 @@
+"""Decoding of images that lie in memory as PNG or JPEG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fedsiege.errors import DataError
+
+
+def decode(encoded: Sequence[bytes], where: Callable[[int], str], channels: int | None = None) -> np.ndarray:
+    """Return images of one size as uint8, shape (n, C, H, W).
+
+    Parameters
+    ----------
+    encoded : sequence of bytes
+        PNG, JPEG or whatever Pillow reads.
+    where : function
+        Gives the words that name image i in an error.
+    channels : {1, 3} or None
+        Grey or colour; None means grey if all images are grey, else colour.
+
+    Raises
+    ------
+    DataError
+        If an image is damaged or of another size than the first.
+    """
+    from PIL import Image
+
+    out: np.ndarray | None = None
+    mode = {None: "L", 1: "L", 3: "RGB"}[channels]
+    for i, data in enumerate(encoded):
+        try:
+            with Image.open(io.BytesIO(data)) as picture:
+                if channels is None and picture.mode not in ("L", "1"):
+                    return decode(encoded, where, 3)
+                pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+        # Pillow raises many kinds: OSError, SyntaxError, ValueError, its own for decompression bombs.
+        except Exception as error:
+            raise DataError(f"{where(i)} cannot be decoded ({error}); remove the data and fetch them again") from error
+        if out is None:
+            out = np.empty((len(encoded), pixels.shape[0], pixels.shape[1], len(mode)), dtype=np.uint8)
+        if pixels.shape[:2] != out.shape[1:3]:
+            have, want = ("×".join(map(str, shape)) for shape in (pixels.shape[:2], out.shape[1:3]))
+            raise DataError(f"{where(i)} is {have} pixels, the first one {want}; bring them to one size")
+        out[i] = pixels.reshape(out.shape[1:])
+    if out is None:
+        return np.empty((0, channels or 1, 0, 0), dtype=np.uint8)
+    return np.ascontiguousarray(out.transpose(0, 3, 1, 2))

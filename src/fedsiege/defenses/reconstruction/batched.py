@@ -1,0 +1,169 @@
+"""Many uploads at once: the same computation mapped over clients, for accelerators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from fedsiege.defenses.reconstruction.single import (
+    EPS,
+    Loss,
+    Optimisation,
+    Problem,
+    Result,
+    Tensors,
+    on_curve,
+    sq_norm,
+    stored,
+)
+
+SHARE = 0.4
+"""Share of an accelerator's memory that one batch may take."""
+
+ON_CPU = 8
+"""Clients at once on a CPU."""
+
+
+class _Batch:
+    """The clients under way: a row of every tensor each, and lists of what is not a tensor."""
+
+    def __init__(
+        self, loss: Loss, problems: Sequence[Problem], how: Optimisation, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.loss, self.problems, self.how, self.dtype, self.device = loss, problems, how, dtype, device
+        self.names, self.pieces = list(problems[0].params), list(problems[0].knowledge)
+        first = problems[0].params
+        self.shared = all(q.params[n].data_ptr() == first[n].data_ptr() for q in problems for n in self.names)
+        self.common = {n: self._cast(first[n]) for n in self.names} if self.shared else {}
+        self.places: list[int] = []
+        self.iterations: list[int] = []
+        self.curves: list[list[float]] = []
+        self.rows: dict[str, dict[str, torch.Tensor]] = {}
+        axis = None if self.shared else 0
+        self.errors = torch.func.vmap(self._error, in_dims=(0, axis, 0))
+        self.slopes = torch.func.vmap(torch.func.grad_and_value(self._error), in_dims=(0, axis, 0))
+
+    def _cast(self, value: torch.Tensor) -> torch.Tensor:
+        return value.detach().to(self.device, self.dtype)
+
+    def _error(self, knowledge: Tensors, start: dict[str, torch.Tensor], target: Tensors) -> torch.Tensor:
+        slope = torch.func.grad(self.loss)
+        params = start
+        for _ in range(self.how.inner):
+            gradient = slope(params, knowledge)
+            params = {n: p - knowledge["rate"] * gradient[n] for n, p in params.items()}
+        miss = sq_norm((params[n] - start[n]) - target[n] for n in self.names)
+        return (miss + EPS) / (sq_norm(target[n] for n in self.names) + EPS)
+
+    def admit(self, places: Sequence[int]) -> None:
+        """Let the problems at `places` join."""
+        mine = [self.problems[place] for place in places]
+
+        def stacked(kind: str, keys: Sequence[str]) -> dict[str, torch.Tensor]:
+            return {key: torch.stack([self._cast(getattr(q, kind)[key]) for q in mine]) for key in keys}
+
+        new = {"knowledge": stacked("knowledge", self.pieces), "target": stacked("target", self.names)}
+        new["velocity"] = {key: torch.zeros_like(value) for key, value in new["knowledge"].items()}
+        if not self.shared:
+            new["params"] = stacked("params", self.names)
+        for kind, tensors in new.items():
+            held = self.rows.get(kind)
+            self.rows[kind] = tensors if not held else {k: torch.cat([held[k], v]) for k, v in tensors.items()}
+        self.places += places
+        self.iterations += [0] * len(places)
+        self.curves += [[] for _ in places]
+
+    def _evaluate(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        start = self.common if self.shared else self.rows["params"]
+        known, target = self.rows["knowledge"], self.rows["target"]
+        if all(i == self.problems[p].cap for i, p in zip(self.iterations, self.places)):
+            return {}, self.errors(known, start, target)
+        return self.slopes(known, start, target)
+
+    def advance(self) -> list[tuple[int, Result]]:
+        """Measure all errors, take out who is done, and let the others make a step."""
+        slope, errors = self._evaluate()
+        values = errors.tolist()
+        done, keep = [], []
+        for row, (place, value) in enumerate(zip(self.places, values)):
+            problem, iteration = self.problems[place], self.iterations[row]
+            ends = iteration == problem.cap or not math.isfinite(value) or value < self.how.goal
+            if ends or on_curve(iteration):
+                self.curves[row].append(value)
+            if not ends:
+                keep.append(row)
+                continue
+            fitted = stored({key: piece[row] for key, piece in self.rows["knowledge"].items()})
+            if math.isfinite(value) and all(torch.isfinite(piece).all() for piece in fitted.values()):
+                done.append((place, Result(value, iteration, self.curves[row], fitted)))
+            else:
+                done.append((place, Result(math.inf, iteration, self.curves[row], stored(problem.knowledge))))
+        if len(keep) < len(values):
+            index = torch.tensor(keep, dtype=torch.int64, device=self.device)
+            self.rows = {kind: {k: v[index] for k, v in tensors.items()} for kind, tensors in self.rows.items()}
+            slope = {key: value[index] for key, value in slope.items()}
+            self.places = [self.places[row] for row in keep]
+            self.curves = [self.curves[row] for row in keep]
+        self.iterations = [self.iterations[row] + 1 for row in keep]
+        if keep:
+            for key, leaf in self.rows["knowledge"].items():
+                velocity = self.rows["velocity"][key].mul_(self.how.momentum).add_(slope[key])
+                leaf.sub_(velocity, alpha=self.how.rates[key])
+        return done
+
+
+def _shapes(problem: Problem) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((n, tuple(v.shape)) for part in (problem.params, problem.knowledge) for n, v in part.items())
+
+
+def _width(loss: Loss, problem: Problem, how: Optimisation, dtype: torch.dtype, device: torch.device) -> int:
+    """Return how many clients fit: on an accelerator by the memory that one of them takes."""
+    if device.type != "cuda":
+        return ON_CPU
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    trial = _Batch(loss, [problem], how, dtype, device)
+    trial.admit([0])
+    trial.advance()
+    taken = max(torch.cuda.max_memory_allocated(device) - before, 1)
+    return max(1, int(SHARE * torch.cuda.get_device_properties(device).total_memory / taken))
+
+
+def reconstruct_batched(
+    loss: Loss,
+    problems: Sequence[Problem],
+    how: Optimisation,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    width: int | None = None,
+) -> list[Result]:
+    """Do what `reconstruct` does for all problems, several at once through ``torch.func.vmap``.
+
+    Whoever is done leaves and the next one takes the place, so stragglers do not hold up the others. Problems of
+    different shapes are not mixed. Errors agree with `reconstruct` up to rounding, not bit for bit.
+
+    Parameters
+    ----------
+    width : int, optional
+        Clients at once; default: as many as 40 % of the accelerator's memory holds, eight on a CPU.
+    """
+    results: dict[int, Result] = {}
+    groups: dict[object, list[int]] = {}
+    for place, problem in enumerate(problems):
+        groups.setdefault(_shapes(problem), []).append(place)
+    for places in groups.values():
+        alike = [problems[place] for place in places]
+        where = device or next(iter(alike[0].params.values())).device
+        most = width or _width(loss, alike[0], how, dtype, where)
+        batch = _Batch(loss, alike, how, dtype, where)
+        waiting = list(range(len(alike)))
+        while waiting or batch.places:
+            free = most - len(batch.places)
+            if waiting and free > 0:
+                batch.admit(waiting[:free])
+                del waiting[:free]
+            results.update((places[k], result) for k, result in batch.advance())
+    return [results[place] for place in range(len(problems))]

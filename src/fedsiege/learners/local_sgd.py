@@ -1,0 +1,142 @@
+"""Local SGD of classifiers, one client after another or all clients as one batched computation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.functional import cross_entropy
+
+Params = dict[str, torch.Tensor]
+CHUNK = 2**30
+"""Bytes of inputs and parameters of clients that train as one computation."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one client trains on: ``x`` float ``(m, *shape)``, ``y`` int64 ``(m,)``, and its batches in order.
+
+    Parameters
+    ----------
+    x, y : torch.Tensor
+        Inputs and labels.
+    order : numpy.ndarray
+        int64 ``(epochs, m)``: a permutation of the samples for each epoch.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    order: np.ndarray
+
+    def batches(self, size: int) -> list[np.ndarray]:
+        """Return the samples of each step; the last batch of an epoch may be smaller."""
+        return [epoch[i : i + size] for epoch in self.order for i in range(0, epoch.size, size)]
+
+
+def one_by_one(
+    module: torch.nn.Module, params: Params, shards: Sequence[Shard], lr: float, batch: int
+) -> tuple[Params, np.ndarray]:
+    """Train every client from `params` by plain SGD on the mean cross-entropy of each batch.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network; its own parameters are overwritten.
+    params : dict of str to torch.Tensor
+        Where every client starts.
+    shards : sequence of Shard
+        The clients' data; a client without samples stays where it is.
+    lr : float
+        Learning rate.
+    batch : int
+        Batch size.
+
+    Returns
+    -------
+    updates : dict of str to torch.Tensor
+        ``(n, *shape)``: trained minus starting parameters.
+    loss : numpy.ndarray
+        float64 ``(n,)``: mean loss over the client's steps, NaN without samples.
+    """
+    own = dict(module.named_parameters())
+    names, tensors = list(own), list[torch.Tensor](own.values())
+    updates = {name: torch.empty((len(shards), *p.shape), dtype=p.dtype, device=p.device) for name, p in params.items()}
+    losses = np.full(len(shards), np.nan)
+    for i, shard in enumerate(shards):
+        with torch.no_grad():
+            torch._foreach_copy_(tensors, [params[name] for name in names])
+        seen = []
+        for step in shard.batches(batch):
+            index = torch.from_numpy(step)
+            loss = cross_entropy(module(shard.x[index]), shard.y[index])
+            grads = torch.autograd.grad(loss, tensors)
+            with torch.no_grad():
+                torch._foreach_add_(tensors, grads, alpha=-lr)
+            seen.append(loss.detach())
+        if seen:
+            losses[i] = float(torch.stack(seen).double().mean())
+        with torch.no_grad():
+            for name, tensor in zip(names, tensors, strict=True):
+                torch.sub(tensor, params[name], out=updates[name][i])
+    return updates, losses
+
+
+def all_at_once(
+    module: torch.nn.Module, params: Params, shards: Sequence[Shard], lr: float, batch: int
+) -> tuple[Params, np.ndarray]:
+    """Do what `one_by_one` does with the clients' networks side by side; equal up to rounding.
+
+    Clients with fewer steps than others wait; batches smaller than others are filled up with samples of weight zero.
+    Clients are taken in chunks whose inputs and parameters fit in `CHUNK` bytes.
+    """
+    per_client = sum(4 * p.numel() * p.element_size() for p in params.values())
+    per_client += max((s.x.numel() * s.x.element_size() for s in shards), default=0)
+    size = max(1, CHUNK // max(per_client, 1))
+    parts = [_chunk(module, params, shards[i : i + size], lr, batch) for i in range(0, len(shards), size)]
+    if not parts:
+        return {name: p.new_empty((0, *p.shape)) for name, p in params.items()}, np.empty(0)
+    return {name: torch.cat([part[0][name] for part in parts]) for name in params}, np.concatenate(
+        [part[1] for part in parts]
+    )
+
+
+def _chunk(
+    module: torch.nn.Module, params: Params, shards: Sequence[Shard], lr: float, batch: int
+) -> tuple[Params, np.ndarray]:
+    n = len(shards)
+    device = next(iter(params.values())).device
+    steps = [shard.batches(batch) for shard in shards]
+    most = max(map(len, steps), default=0)
+    width = min(batch, max((s.y.numel() for s in shards), default=0))
+    index = np.zeros((most, n, width), np.int64)
+    weight = np.zeros((most, n, width), np.float32)
+    for i, client in enumerate(steps):
+        for t, step in enumerate(client):
+            index[t, i, : step.size] = step
+            weight[t, i, : step.size] = 1.0 / step.size
+    length = max((s.y.numel() for s in shards), default=0)
+    shape = shards[0].x.shape[1:]
+    x = torch.zeros((n, length, *shape), dtype=shards[0].x.dtype, device=device)
+    y = torch.zeros((n, length), dtype=torch.int64, device=device)
+    for i, shard in enumerate(shards):
+        x[i, : shard.y.numel()], y[i, : shard.y.numel()] = shard.x, shard.y
+    state = {name: p.detach().expand(n, *p.shape).clone() for name, p in params.items()}
+
+    def loss_of(p: Params, inputs: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        return (cross_entropy(functional_call(module, p, (inputs,)), labels, reduction="none") * share).sum()
+
+    gradient = vmap(grad_and_value(loss_of))
+    rows = torch.arange(n, device=device)[:, None]
+    total = torch.zeros(n, dtype=torch.float64, device=device)
+    picks, shares = torch.from_numpy(index).to(device), torch.from_numpy(weight).to(device)
+    for t in range(most):
+        grads, loss = gradient(state, x[rows, picks[t]], y[rows, picks[t]], shares[t])
+        total += loss.detach().double()
+        for name, tensor in state.items():
+            tensor.sub_(grads[name], alpha=lr)
+    counts = np.array([len(client) for client in steps], np.float64)
+    losses = np.where(counts > 0, total.cpu().numpy() / np.maximum(counts, 1), np.nan)
+    return {name: tensor - params[name] for name, tensor in state.items()}, losses

@@ -1,0 +1,47 @@
+"""Any torch module of the user's own as a federated classifier."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from fedsiege.errors import ConfigError
+from fedsiege.learners.base import Capability
+from fedsiege.learners.classifier import ClassifierConfig
+
+
+@dataclass(frozen=True)
+class TorchModuleConfig(ClassifierConfig):
+    """Torch module: any network of your own, from an importable function that makes it.
+
+    Reference: the function is called as ``make(shape, classes)`` and returns a torch.nn.Module without buffers.
+
+    Parameters
+    ----------
+    lr, epochs, batch, device, together
+        See `ClassifierConfig`.
+    make : str
+        ``"package.module:function"``; it gets the shape of an input and the number of classes.
+    """
+
+    name: ClassVar[str] = "torch-module"
+    provides: ClassVar[frozenset[Capability]] = frozenset({"labels", "root", "virtual", "vote"})
+    make: str = ""
+
+    def network(self, shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+        """Return the user's network; ConfigError if it cannot be made."""
+        package, _, function = self.make.partition(":")
+        try:
+            module = getattr(importlib.import_module(package), function)(shape, classes)
+        except Exception as error:
+            raise ConfigError(
+                f"torch-module.make = {self.make!r} failed: {type(error).__name__}: {error}; it must name "
+                f"an importable function as 'package.module:function' that takes (shape, classes)"
+            ) from error
+        if not isinstance(module, torch.nn.Module):
+            what = type(module).__name__
+            raise ConfigError(f"torch-module.make = {self.make!r} returned {what}, which is not a torch.nn.Module")
+        return module
