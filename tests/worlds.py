@@ -10,7 +10,7 @@ import torch
 
 from fedsiege.attacks import Attack, AttackView, Knowledge
 from fedsiege.defenses import DefenseView
-from fedsiege.learners.base import ItemTask, Labelled, LocalData, Pairs
+from fedsiege.learners.base import ItemTask, Labelled, LocalData, ModelView, Pairs
 from fedsiege.rng import generator
 from fedsiege.updates import BlockSpec, DenseBlock, ModelSpec, RowBlock, UpdateBatch
 

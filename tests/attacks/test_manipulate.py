@@ -29,8 +29,8 @@ def attacked(attack: Manipulation, world: World, cohort: int = 12) -> tuple[Upda
 
 def holds(attack: Manipulation, point: np.ndarray, honest: np.ndarray, slack: float = 0.0) -> bool:
     """Tell whether the bound of the paper holds, by loops."""
-    mine = [sum((point - x) ** 2) for x in honest]
-    among = [[sum((x - y) ** 2) for y in honest] for x in honest]
+    mine = [((point - x) ** 2).sum() for x in honest]
+    among = [[((x - y) ** 2).sum() for y in honest] for x in honest]
     if isinstance(attack, MinMax):
         return max(mine) <= max(max(row) for row in among) * (1 + slack)
     assert isinstance(attack, MinSum)

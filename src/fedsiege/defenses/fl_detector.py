@@ -70,6 +70,9 @@ class FLDetector(Filter):
     of two clusters is expelled, training restarts from the initial model, and everything but the list of expelled
     clients is forgotten, so the cold start counts anew. Which cluster is larger plays no role.
 
+    Gap statistics err: of normal scores of 14, 25, 50 and 100 clients they see two clusters in 3.3, 1.5, 0.5 and 0 %
+    of tests, and there is one test a round.
+
     The paper has every client in every round. Here w′ is the model at which the client was last seen; the errors of
     a round are divided by their mean and not by their sum, which is the same up to the number of clients; clients
     are judged once they have `window` errors; and one found malicious while absent is expelled when it comes back.

@@ -1,0 +1,242 @@
+"""Classifiers: local SGD against a loop over plain modules, together and one by one, scores, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fedsiege.attacks.label_flip import LabelFlip
+from fedsiege.errors import ConfigError
+from fedsiege.federation.server import ServerConfig, ServerModel
+from fedsiege.learners.base import Goal, Job, Labelled
+from fedsiege.learners.classifier import Classifier, ClassifierConfig
+from fedsiege.learners.cnn import CNNConfig
+from fedsiege.learners.convnet import ConvNetConfig
+from fedsiege.learners.local_sgd import Shard, all_at_once, one_by_one
+from fedsiege.learners.mlp import MLPConfig
+from fedsiege.learners.networks import conv_net, table_cnn
+from fedsiege.learners.torch_module import TorchModuleConfig
+from fedsiege.rng import generator
+from tests.pictures import pictures
+
+EVERYONE = np.arange(5)
+
+
+def learner(config: ClassifierConfig | None = None, **sizes: object) -> Classifier:
+    config = config or MLPConfig(together="never", batch=8)
+    made = config.build(pictures(**sizes), "fair", 0)  # type: ignore[arg-type]
+    assert isinstance(made, Classifier)
+    return made
+
+
+def view(made: Classifier) -> ServerModel:
+    return ServerModel(made.spec, made.init(), ServerConfig("sgd", 1.0))
+
+
+def naive(made: Classifier, client: int, round_: int) -> tuple[dict[str, torch.Tensor], float]:
+    """Local SGD with torch's own optimizer on a copy of the module, batches drawn at the documented address."""
+    data, partition, config = made.dataset.dataset, made.dataset.partition, made.config
+    index = partition.index[partition.ptr[client] : partition.ptr[client + 1]]
+    x = torch.from_numpy(data.normalised("train")[index])
+    y = torch.from_numpy(data.train.labels[index])
+    module = copy.deepcopy(made.module)
+    module.load_state_dict(made.init())
+    sgd = torch.optim.SGD(module.parameters(), lr=config.lr)
+    rng, losses = generator(made.seed, "local", round_, client), []
+    orders = [rng.permutation(index.size) for _ in range(config.epochs)]
+    for order in orders:
+        for start in range(0, index.size, config.batch):
+            rows = order[start : start + config.batch]
+            sgd.zero_grad()
+            loss = torch.nn.CrossEntropyLoss()(module(x[rows]), y[rows])
+            loss.backward()
+            sgd.step()
+            losses.append(loss.item())
+    before = made.init()
+    return {k: (p.detach() - before[k]) for k, p in module.named_parameters()}, float(np.mean(losses or np.nan))
+
+
+@pytest.mark.parametrize("config", [MLPConfig(together="never", batch=8, epochs=2), CNNConfig(lr=0.05, batch=10)])
+def test_an_upload_is_what_plain_local_sgd_changes(config: ClassifierConfig) -> None:
+    made = learner(config, side=12)
+    trained = made.train(view(made), Job(EVERYONE, 3))
+    assert trained.updates.counts.tolist() == [20, 7, 0, 33, 12]
+    for client in EVERYONE:
+        expected, loss = naive(made, client, 3)
+        for name, block in trained.updates.blocks.items():
+            torch.testing.assert_close(block.dense()[client], expected[name], rtol=1e-4, atol=1e-6)
+        assert trained.loss[client] == pytest.approx(loss, rel=1e-5, nan_ok=True)
+    assert not any(block.dense()[2].any() for block in trained.updates.blocks.values())
+
+
+def test_an_upload_has_the_same_bits_wherever_the_client_stands() -> None:
+    made = learner()
+    model = view(made)
+    alone = made.train(model, Job(np.array([3]), 1)).updates
+    together = made.train(model, Job(np.array([0, 3, 4]), 1)).updates
+    for name, block in alone.blocks.items():
+        assert torch.equal(block.dense()[0], together.blocks[name].dense()[1])
+    later = made.train(model, Job(np.array([3]), 2)).updates
+    assert not torch.equal(later.blocks["1.weight"].dense()[0], alone.blocks["1.weight"].dense()[0])
+
+
+@pytest.mark.parametrize("network", [lambda: table_cnn((1, 12, 12), 3), lambda: conv_net((1, 8, 8), 3, 4)])
+@pytest.mark.parametrize("chunk", [1, 2**30])
+def test_training_together_equals_training_one_by_one(network: object, chunk: int, monkeypatch) -> None:
+    monkeypatch.setattr("fedsiege.learners.local_sgd.CHUNK", chunk)
+    torch.manual_seed(0)
+    module = network()  # type: ignore[operator]
+    side = 12 if isinstance(module[1], torch.nn.ReLU) else 8
+    params = {name: p.detach().clone() for name, p in module.named_parameters()}
+    rng = np.random.default_rng(0)
+    shards = []
+    for size in (20, 7, 0, 33):
+        order = np.stack([rng.permutation(size) for _ in range(2)])
+        x = torch.from_numpy(rng.normal(size=(size, 1, side, side)).astype(np.float32))
+        shards.append(Shard(x, torch.from_numpy(rng.integers(0, 3, size)), order))
+    one, loss = one_by_one(module, params, shards, 0.05, 8)
+    many, loss_many = all_at_once(module, params, shards, 0.05, 8)
+    for name in params:
+        torch.testing.assert_close(many[name], one[name], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(loss_many, loss, rtol=1e-4)
+
+
+def test_no_client_gives_no_update() -> None:
+    for together in ("always", "never"):
+        made = learner(MLPConfig(together=together))  # type: ignore[arg-type]
+        trained = made.train(view(made), Job(np.empty(0, np.int64), 1))
+        assert trained.updates.n == trained.loss.size == 0
+        trained.updates.check(made.spec)
+
+
+def test_clients_train_together_where_that_was_measured_to_be_faster() -> None:
+    assert learner(MLPConfig()).together
+    assert not learner(CNNConfig(), side=12).together
+    assert learner(CNNConfig(together="always"), side=12).together
+
+
+def test_poisoned_clients_train_on_what_the_attack_returns() -> None:
+    made, bad = learner(), np.array([False, True, False, True])
+    clients = np.array([0, 1, 3, 4])
+    seen: list[Labelled] = []
+
+    def flip(data: object) -> Labelled:
+        assert isinstance(data, Labelled)
+        seen.append(data)
+        flipped = LabelFlip().poison(data, np.random.default_rng(0))
+        assert isinstance(flipped, Labelled)
+        return flipped
+
+    model = view(made)
+    honest = made.train(model, Job(clients, 1)).updates
+    mixed = made.train(model, Job(clients, 1, poison=flip, poisoned=bad)).updates
+    assert seen[0].clients.tolist() == [1, 4]
+    assert seen[0].ptr.tolist() == [0, 7, 19]
+    assert seen[0].num_classes == 3
+    partition = made.dataset.partition
+    np.testing.assert_array_equal(
+        seen[0].y[:7].numpy(), made.dataset.dataset.train.labels[partition.index[partition.ptr[1] : partition.ptr[2]]]
+    )
+    same = [torch.equal(mixed.blocks["1.weight"].dense()[i], honest.blocks["1.weight"].dense()[i]) for i in range(4)]
+    assert same == [True, False, True, False]
+
+
+def test_the_root_update_is_that_of_as_many_clean_samples_and_the_same_data_each_round() -> None:
+    made = learner(MLPConfig(together="never", batch=1000))
+    model = view(made)
+    first, second = made.root_update(model, 30, 1), made.root_update(model, 30, 2)
+    first.check(made.spec)
+    assert first.counts.tolist() == [30]
+    # One batch of all samples: its order does not matter, so equal updates mean equal samples.
+    for name, block in first.blocks.items():
+        torch.testing.assert_close(block.dense(), second.blocks[name].dense(), rtol=1e-4, atol=1e-7)
+
+
+def test_training_learns_and_scores_are_those_of_the_test_pictures() -> None:
+    made = learner(MLPConfig(together="never", lr=0.1, batch=8), sizes=(150, 150))
+    model = view(made)
+    before = made.evaluate(model, EVERYONE, (5,), 0)["test"]["TACC"]
+    for round_ in range(1, 6):
+        updates = made.train(model, Job(np.arange(2), round_)).updates
+        model.apply(updates.weighted_sum(np.array([0.5, 0.5])))
+    scores = made.evaluate(model, EVERYONE, (5,), 5, Goal(1, None, torch.zeros_like))["test"]
+    assert scores["TACC"] > max(before, 0.9)
+    x, y = torch.from_numpy(made.dataset.dataset.normalised("test")), made.dataset.dataset.test.labels
+    made.module.load_state_dict({name: model.param(name) for name in made.spec.names})
+    assert scores["TACC"] == pytest.approx(float((made.module(x).argmax(1).numpy() == y).mean()))
+    blank = int(made.module(torch.zeros_like(x[:1])).argmax())
+    assert scores["ASR"] == (1.0 if blank == 1 else 0.0)
+
+
+def test_the_network_is_drawn_from_the_seed_alone() -> None:
+    torch.manual_seed(5)
+    first = learner().init()
+    torch.manual_seed(6)
+    state = torch.random.get_rng_state()
+    second = learner().init()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = MLPConfig().build(pictures(), "fair", 1).init()
+    assert not torch.equal(first["1.weight"], other["1.weight"])
+
+
+def with_buffers(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten())
+
+
+def plain(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(int(np.prod(shape)), classes))
+
+
+def test_a_module_of_ones_own_trains(monkeypatch) -> None:
+    made = learner(TorchModuleConfig(make="tests.learners.test_classifier:plain"))
+    assert made.spec.names == ("1.weight", "1.bias")
+    assert made.train(view(made), Job(EVERYONE, 1)).updates.n == 5
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TorchModuleConfig(make="tests.learners.test_classifier:with_buffers"), "buffers"),
+        (TorchModuleConfig(make="tests.learners.test_classifier:nothing"), "AttributeError"),
+        (TorchModuleConfig(make="builtins:max"), "not a torch.nn.Module|failed"),
+        (CNNConfig(), "at least 10 × 10"),
+        (replace(MLPConfig(), device="cuda:99"), "not available|device"),
+    ],
+)
+def test_what_cannot_train_is_refused_with_the_reason(config: ClassifierConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        learner(config)
+
+
+def test_fields_out_of_range_are_refused() -> None:
+    for wrong in ({"lr": 0.0}, {"epochs": 0}, {"batch": 2.5}, {"hidden": (0,)}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            MLPConfig(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="width"):
+        ConvNetConfig(width=0)
+    with pytest.raises(ConfigError, match="holds interactions"):
+        MLPConfig().build(object(), "fair", 0)
+
+
+def test_the_published_networks_have_the_published_sizes() -> None:
+    def size(module: torch.nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    assert size(conv_net((1, 28, 28), 10)) == 317_706
+    assert size(conv_net((3, 32, 32), 10)) == 320_010
+    assert table_cnn((1, 28, 28), 10)[7].in_features == 50 * 5 * 5
+    assert table_cnn((3, 32, 32), 10)[7].out_features == 512
+
+
+def test_jobs_that_classifiers_cannot_do_are_refused() -> None:
+    made = learner()
+    updates = made.train(view(made), Job(EVERYONE, 1)).updates
+    with pytest.raises(ConfigError, match="second local step"):
+        made.train(view(made), Job(EVERYONE, 1, start=updates))
+    with pytest.raises(ConfigError, match="item table"):
+        made.task_update(view(made), Job(EVERYONE, 1))
