@@ -74,10 +74,11 @@ class FLDetector(Filter):
     of tests, and there is one test a round.
 
     The paper has every client in every round. Here w′ is the model at which the client was last seen; the errors of
-    a round are divided by their mean and not by their sum, which is the same up to the number of clients; clients
-    are judged once they have `window` errors; and one found malicious while absent is expelled when it comes back.
-    The aggregate whose differences enter H is the weighted mean of accepted uploads (the paper's FedAvg), whatever
-    rule stands behind this filter. Pairs without positive curvature are left out of L-BFGS.
+    a round are divided by their mean and not by their sum, which is the same up to the number of clients; a client
+    is judged once it has `window` errors, and nobody before half of the clients seen have as many; and one found
+    malicious while absent is expelled when it comes back. The aggregate whose differences enter H is the weighted
+    mean of accepted uploads (the paper's FedAvg), whatever rule stands behind this filter. Pairs without positive
+    curvature are left out of L-BFGS.
 
     For small models: it keeps one dense float32 vector of the model's size for each client seen, one for each
     distinct round in which a client was last seen, and two for each pair; row-sparse uploads are made dense.
@@ -169,9 +170,14 @@ class FLDetector(Filter):
             "changes": changes,
         }
 
-    def _detect(self, errors: Mapping[str, list[float]], view: DefenseView) -> list[str]:
-        """Return the clients of the upper of two clusters of scores, none if there is one cluster."""
+    def _detect(self, errors: Mapping[str, list[float]], met: int, view: DefenseView) -> list[str]:
+        """Return the clients of the upper of two clusters of scores, none if there is one cluster or it is too early.
+
+        It is too early while fewer than half of the `met` clients have a full window.
+        """
         ready = sorted((i for i, row in errors.items() if len(row) == self.window), key=int)
+        if 2 * len(ready) < met:
+            return []
         scores = np.array([np.mean(errors[i]) for i in ready])
         found = gap_test(scores, self.references, view.rng())
         return [ready[k] for k in np.flatnonzero(~found.lower)] if found.fired else []
@@ -195,7 +201,7 @@ class FLDetector(Filter):
                 for k, value in zip(np.flatnonzero(known), relative.tolist()):
                     errors[ids[k]] = [*errors.get(ids[k], []), value][-self.window :]
             score[keep] = [np.mean(errors[i]) if i in errors else np.nan for i in ids]
-            found = self._detect(errors, view)
+            found = self._detect(errors, len({*state["last"], *ids}), view)
             restart = bool(found)
             if restart:
                 expelled = barred | np.isin(names, found)
