@@ -26,7 +26,9 @@ from fedsiege.defenses.afa import AFA
 from fedsiege.defenses.clustering import Clustering
 from fedsiege.defenses.compose import Pipeline
 from fedsiege.defenses.contra import Contra
+from fedsiege.defenses.fl_cert import FLCert
 from fedsiege.defenses.fl_detector import FLDetector
+from fedsiege.defenses.fl_trust import FLTrust
 from fedsiege.defenses.fl_wbc import FLWBC
 from fedsiege.defenses.flame import Flame
 from fedsiege.defenses.krum import Krum
@@ -85,6 +87,9 @@ DEFENSES: list[Defense] = [
     NormBound(),
     NormBound(bound=None, weighting="uniform"),
     FLWBC(),
+    FLTrust(),
+    FLCert(),
+    FLCert(groups=3, rule="trimmedmean"),
     Union(),
     Union(as_published=True),
     Union(simulate="sgd", samples=20),
@@ -109,6 +114,9 @@ DEFENSES: list[Defense] = [
     Pipeline((FLDetector(cold_start=1, window=2), AFA(weighting="uniform"), Flame(noise=0.0))),
     Pipeline((MultiKrum(), Median())),
 ]
+
+OWN_MEASURE: set[str] = {"fltrust"}
+"""Names of defenses that measure an upload by something else than uploads, so equal ones are not their own aggregate."""
 
 TABLE_ONLY: set[str] = {"clusterattack", "clusterattack+cl", "union", "union-memory"}
 """Names of plug-ins that need a row-sparse item table, and so cannot run on the same uploads made dense."""

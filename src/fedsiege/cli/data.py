@@ -95,7 +95,7 @@ class Info:
     ] = None
     partition: Annotated[Literal["iid", "dirichlet", "shards"] | None, option("{iid,dirichlet,shards}")] = None
     clients: Annotated[int, option("N")] = 100
-    beta: Annotated[float, option("BETA")] = 0.5
+    beta: Annotated[float, option("BETA")] = 0.1
     per_client: Annotated[int, option("N")] = 2
     minimum: Annotated[int, option("N")] = 10
     unbalanced: Annotated[bool, option()] = False

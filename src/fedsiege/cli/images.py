@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 def show(asked: Info) -> int:
     """Print the figures of a data set of images, with --partition also who holds what, and return 0."""
-    import numpy as np
-
     from fedsiege.data.image_info import describe_images
     from fedsiege.data.images import load_images
     from fedsiege.data.partition import make
     from fedsiege.data.partition_picture import check_suffix, draw_partition
+    from fedsiege.rng import generator
 
     file = asked.out or Path(f"partition-{Path(asked.name_or_path).name}.png")
     if asked.partition is not None:
@@ -38,7 +37,7 @@ def show(asked: Info) -> int:
         asked.partition,
         data.train.labels,
         asked.clients,
-        np.random.default_rng(asked.seed),
+        generator(asked.seed, "partition"),
         beta=asked.beta,
         per_client=asked.per_client,
         minimum=asked.minimum,

@@ -12,7 +12,7 @@ from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts
 from fedsiege.defenses.geometry import products
 from fedsiege.errors import ConfigError
 from fedsiege.learners.base import Capability, State
-from fedsiege.updates import DenseBlock, UpdateBatch
+from fedsiege.updates import UpdateBatch
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class FLTrust(DefenseBase):
         length = float(root.norms[0])
         along = np.zeros(updates.n)
         for name, block in root.blocks.items():
-            assert isinstance(block, DenseBlock)
-            along += products(updates.blocks[name], block.values[0])
+            along += products(updates.blocks[name], block.dense()[0])
         norms = updates.norms
         cosine = np.clip(along / np.where(norms > 0, norms, 1.0) / (length or 1.0), -1.0, 1.0)
         trust = np.maximum(cosine, 0.0)

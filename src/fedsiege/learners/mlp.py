@@ -21,7 +21,9 @@ class MLPConfig(ClassifierConfig):
 
     Parameters
     ----------
-    lr, epochs, batch, device, together
+    lr : float
+        Learning rate of local SGD, > 0.
+    epochs, batch, device, together
         See `ClassifierConfig`.
     hidden : tuple of int
         Widths of the hidden layers, each ≥ 1.

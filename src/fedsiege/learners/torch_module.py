@@ -17,7 +17,9 @@ from fedsiege.learners.classifier import ClassifierConfig
 class TorchModuleConfig(ClassifierConfig):
     """Torch module: any network of your own, from an importable function that makes it.
 
-    Reference: the function is called as ``make(shape, classes)`` and returns a torch.nn.Module without buffers.
+    Called as ``make(shape, classes)``; the module must have no buffers.
+
+    Reference: your own.
 
     Parameters
     ----------

@@ -112,9 +112,9 @@ def find(root: Path) -> tuple[list[Path], int]:
 
 
 def metric_order(name: str) -> tuple[str, int, str]:
-    """Return a key that sorts metrics by kind, then by cutoff."""
+    """Return a key that sorts metrics by kind, then by cutoff; what a run is judged by comes first."""
     kind, _, cutoff = name.partition("@")
-    return (kind, int(cutoff) if cutoff.isdigit() else 0, name)
+    return ("" if kind == "TACC" else kind, int(cutoff) if cutoff.isdigit() else 0, name)
 
 
 def _number(value: Any) -> float | None:

@@ -1,0 +1,238 @@
+"""The reconstruction of uploads against a plain loop over modules, and its three ways against each other."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedsiege.defenses.reconstruction import (
+    Optimisation,
+    Problem,
+    Result,
+    every,
+    processes,
+    reconstruct,
+    reconstruct_all,
+    reconstruct_batched,
+)
+from fedsiege.rng import generator
+from tests.digits import Digits, convolutional, perceptron
+
+RATES = {"inputs": 20.0, "labels": 10.0, "rate": 1e-4}
+HOW = Optimisation(RATES)
+
+
+def problem(world: Digits, client: int, cap: int = 10, factor: float = 1.0, rate: float = 0.2) -> Problem:
+    knowledge = {**world.task.knowledge(10, generator(0, "start")), "rate": torch.tensor(rate)}
+    target = {name: factor * u for name, u in world.update(client).items()}
+    return Problem(world.model.params, target, knowledge, cap)
+
+
+def plain(net: nn.Module, q: Problem, how: Optimisation) -> list[float]:
+    """Return the errors before each outer step and at the end: modules, copies and optimizers, in float64."""
+    net = copy.deepcopy(net).double()
+    target = [q.target[name].double() for name, _ in net.named_parameters()]
+    begin = [p.detach().clone() for p in net.parameters()]
+    pieces = {name: piece.double().clone().requires_grad_() for name, piece in q.knowledge.items()}
+    optimizers = [torch.optim.SGD([pieces[n]], lr=lr, momentum=how.momentum) for n, lr in how.rates.items()]
+    errors = []
+    for _ in range(q.cap + 1):
+        virtual = copy.deepcopy(net)
+        places = [(part, name) for part in virtual.modules() for name, _ in part.named_parameters(recurse=False)]
+        for _ in range(how.inner):
+            weights = [getattr(part, name) for part, name in places]
+            output = virtual(pieces["inputs"])
+            soft = pieces["labels"].exp() / pieces["labels"].exp().sum(1, keepdim=True)
+            logs = output - output.exp().sum(1, keepdim=True).log()
+            loss = -(soft * logs).sum() / soft.numel()
+            grads = torch.autograd.grad(loss, weights, create_graph=True)
+            for (part, name), weight, grad in zip(places, weights, grads):
+                part._parameters.pop(name, None)
+                setattr(part, name, weight - pieces["rate"] * grad)
+        ends = [getattr(part, name) for part, name in places]
+        miss = sum(((e - b - t) ** 2).sum() for e, b, t in zip(ends, begin, target))
+        error = (miss + 1e-9) / (sum((t**2).sum() for t in target) + 1e-9)
+        errors.append(float(error.detach()))
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        error.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    return errors
+
+
+def same(one: Result, other: Result) -> bool:
+    """Tell whether two results are equal bit for bit."""
+    fits = all(torch.equal(one.knowledge[n], other.knowledge[n]) for n in one.knowledge)
+    return fits and (one.error, one.iterations, one.curve) == (other.error, other.iterations, other.curve)
+
+
+@pytest.mark.parametrize(("net", "momentum"), [(perceptron, 0.0), (perceptron, 0.5), (convolutional, 0.5)])
+def test_errors_are_those_of_the_plain_loop(net: Callable[[], nn.Module], momentum: float) -> None:
+    world = Digits(net())
+    how = replace(HOW, momentum=momentum)
+    expected = plain(world.net, problem(world, 1), how)
+    assert expected[-1] < expected[0]
+    caps = [*range(11)] if net is perceptron else [10]
+    got = [reconstruct(world.task.loss, problem(world, 1, cap), how, torch.float64).error for cap in caps]
+    np.testing.assert_allclose(got, [expected[cap] for cap in caps], rtol=1e-6)
+    whole = reconstruct(world.task.loss, problem(world, 1), how, torch.float64)
+    np.testing.assert_allclose(whole.curve, [expected[i] for i in (0, 1, 2, 4, 8, 10)], rtol=1e-6)
+    assert whole.iterations == 10
+    single = reconstruct(world.task.loss, problem(world, 1), how)
+    np.testing.assert_allclose(single.curve, whole.curve, rtol=1e-3)
+    (mapped,) = reconstruct_batched(world.task.loss, [problem(world, 1, 2)], how, torch.float64)
+    np.testing.assert_allclose(mapped.curve, whole.curve[:3], rtol=1e-9)
+
+
+def test_it_stops_below_the_goal_and_at_the_cap() -> None:
+    world = Digits()
+    errors = plain(world.net, problem(world, 1), HOW)
+    wanted = replace(HOW, goal=errors[5] * (1 + 1e-9))
+    met = reconstruct(world.task.loss, problem(world, 1, 100), wanted, torch.float64)
+    assert met.iterations == 5
+    assert met.error == pytest.approx(errors[5])
+    assert len(met.curve) == 5
+    assert reconstruct(world.task.loss, problem(world, 1, 3), wanted, torch.float64).iterations == 3
+    start = problem(world, 1, 0)
+    measured = reconstruct(world.task.loss, start, wanted)
+    assert measured.iterations == 0
+    assert all(torch.equal(measured.knowledge[n], start.knowledge[n]) for n in start.knowledge)
+
+
+def test_it_changes_nothing_it_is_given_and_works_without_gradients() -> None:
+    world = Digits()
+    q = problem(world, 1, 2)
+    before = copy.deepcopy([q.params, q.target, q.knowledge])
+    expected = reconstruct(world.task.loss, q, HOW)
+    with torch.no_grad():
+        assert same(reconstruct(world.task.loss, q, HOW), expected)
+        reconstruct_batched(world.task.loss, [q], HOW)
+    for old, new in zip(before, [q.params, q.target, q.knowledge]):
+        assert all(torch.equal(old[n], new[n]) for n in old)
+    assert not any(t.requires_grad for t in [*world.model.params.values(), *expected.knowledge.values()])
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("rates", [{**RATES, "inputs": 1e30}, {**RATES, "rate": 1e38}])
+def test_what_leaves_the_finite_numbers_is_not_reconstructed_and_leaves_no_trace(
+    batched: bool, rates: dict[str, float]
+) -> None:
+    world = Digits()
+    q, how = problem(world, 1, 5), replace(HOW, rates=rates)
+    fit = reconstruct_batched(world.task.loss, [q], how)[0] if batched else reconstruct(world.task.loss, q, how)
+    assert fit.error == math.inf
+    assert fit.iterations < 5
+    assert all(torch.equal(fit.knowledge[n], q.knowledge[n]) for n in q.knowledge)
+
+
+@pytest.mark.parametrize("net", [perceptron, convolutional])
+def test_all_at_once_agrees_with_one_by_one(net: Callable[[], nn.Module]) -> None:
+    world = Digits(net())
+    how = replace(HOW, goal=0.9)
+    factors = [1.0, -3.0, 1.0, 1.0, -3.0]
+    caps = [12, 4, 0, 12, 6] if net is perceptron else [3, 2, 0, 4, 1]
+    problems = [problem(world, i, caps[i], factors[i]) for i in range(5)]
+    one = [reconstruct(world.task.loss, q, how) for q in problems]
+    for width in (2, 5) if net is perceptron else (4,):
+        many = reconstruct_batched(world.task.loss, problems, how, width=width)
+        assert [r.iterations for r in many] == [r.iterations for r in one]
+        np.testing.assert_allclose([r.error for r in many], [r.error for r in one], rtol=1e-4)
+        for a, b in zip(many, one):
+            np.testing.assert_allclose(a.curve, b.curve, rtol=1e-4)
+            assert list(a.knowledge) == list(b.knowledge)
+            np.testing.assert_allclose(a.knowledge["labels"], b.knowledge["labels"], rtol=1e-2, atol=1e-3)
+    assert len({r.iterations for r in one}) > 2
+
+
+def test_batches_hold_parameters_and_shapes_of_their_own() -> None:
+    world = Digits()
+    usual, copied = problem(world, 1, 2), problem(world, 2, 2)
+    moved = replace(copied, params={name: 1.1 * p for name, p in copied.params.items()})
+    fewer = replace(usual, knowledge={n: t if n == "rate" else t[:4] for n, t in usual.knowledge.items()})
+    problems = [usual, fewer, moved]
+    many = reconstruct_batched(world.task.loss, problems, HOW)
+    one = [reconstruct(world.task.loss, q, HOW) for q in problems]
+    np.testing.assert_allclose([r.error for r in many], [r.error for r in one], rtol=1e-4)
+    assert [tuple(r.knowledge["inputs"].shape) for r in many] == [(10, 1, 8, 8), (4, 1, 8, 8), (10, 1, 8, 8)]
+
+
+def test_worker_processes_give_the_same_bits() -> None:
+    world = Digits(convolutional())
+    problems = [problem(world, i, 3) for i in range(4)]
+    problems[2] = replace(problems[2], params={name: 1.1 * p for name, p in problems[2].params.items()})
+    threads = torch.get_num_threads()
+    one = reconstruct_all(world.task.loss, problems, HOW, workers=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        two = reconstruct_all(world.task.loss, problems, HOW, workers=2)
+        pids = [p.pid for p in processes.workers(2).processes]
+        again = reconstruct_all(world.task.loss, problems[::-1], HOW, workers=2)[::-1]
+        assert [p.pid for p in processes.workers(2).processes] == pids
+    assert all(same(a, b) and same(a, c) for a, b, c in zip(one, two, again))
+    assert torch.get_num_threads() == threads
+    assert one[2].error != reconstruct(world.task.loss, problem(world, 2, 3), HOW).error
+
+
+def test_the_bits_do_not_depend_on_the_threads_of_the_run() -> None:
+    world = Digits(convolutional())
+    problems = [problem(world, 1, 3)]
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (2, 1):
+            torch.set_num_threads(threads)
+            results += reconstruct_all(world.task.loss, problems, HOW, workers=1)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert same(*results)
+
+
+@pytest.mark.parametrize("failure", [processes.WorkersFailed, processes.OutOfReach])
+def test_without_workers_everything_is_done_here(failure: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Digits()
+    problems = [problem(world, i, 1) for i in range(2)]
+    expected = reconstruct_all(world.task.loss, problems, HOW, workers=1)
+
+    def refuse(count: int) -> processes.Workers:
+        raise failure("no children")
+
+    monkeypatch.setattr(every.processes, "workers", refuse)
+    with pytest.warns(RuntimeWarning, match="one process: no children"):
+        results = reconstruct_all(world.task.loss, problems, HOW, workers=2)
+    assert all(same(a, b) for a, b in zip(results, expected))
+
+
+def test_workers_that_fail_are_replaced() -> None:
+    world = Digits()
+    problems = [problem(world, i, 1) for i in range(2)]
+    expected = reconstruct_all(world.task.loss, problems, HOW, workers=1)
+    first = processes.workers(2)
+    with pytest.raises(processes.OutOfReach):
+        first.reconstruct(lambda params, knowledge: params["x"], problems, HOW, torch.float32)  # type: ignore[arg-type]
+    assert not first.broken
+    knowledge = problems[0].knowledge
+    broken = replace(problems[0], knowledge={"inputs": knowledge["inputs"], "rate": knowledge["rate"]})
+    with pytest.raises(RuntimeError, match="KeyError"):
+        first.reconstruct(world.task.loss, [problems[1], broken], HOW, torch.float32)
+    assert first.broken
+    second = processes.workers(2)
+    assert second is not first
+    second.processes[0].kill()
+    second.processes[0].join()
+    with pytest.raises(processes.WorkersFailed):
+        second.reconstruct(world.task.loss, problems, HOW, torch.float32)
+    assert all(same(a, b) for a, b in zip(reconstruct_all(world.task.loss, problems, HOW, workers=2), expected))
+
+
+def test_nothing_to_reconstruct() -> None:
+    assert reconstruct_all(Digits().task.loss, [], HOW) == []
