@@ -38,6 +38,7 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/rounds.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/startup.py
 
 clean:
 	rm -rf $(VENV) build docs/_build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fedsiege.data import load_images
 from fedsiege.data.partition import make
+from fedsiege.rng import generator
 from tests.data.pictures import made, write_idx
 
 
@@ -30,7 +30,7 @@ def test_info(fedsiege: Callable) -> None:
     [
         (["iid"], {}),
         (["dirichlet", "--beta", "0.1"], {"beta": 0.1, "minimum": 10, "balanced": True}),
-        (["dirichlet", "--unbalanced", "--minimum", "3"], {"beta": 0.5, "minimum": 3, "balanced": False}),
+        (["dirichlet", "--unbalanced", "--minimum", "3"], {"beta": 0.1, "minimum": 3, "balanced": False}),
         (["shards", "--per-client", "4"], {"per_client": 4}),
     ],
 )
@@ -39,7 +39,7 @@ def test_partition_as_numbers(fedsiege: Callable, tmp_path: Path, words: list[st
     found = json.loads(said.out)["partition"]
     labels = load_images("digits").train.labels
     arguments = {key: value for key, value in used.items() if key in ("beta", "minimum", "balanced", "per_client")}
-    expected = make(words[0], labels, 20, np.random.default_rng(3), **arguments).counts(labels, 10)  # type: ignore[arg-type]
+    expected = make(words[0], labels, 20, generator(3, "partition"), **arguments).counts(labels, 10)  # type: ignore[arg-type]
     assert found["counts"] == expected.tolist()
     assert {key: found[key] for key in used} == used
     assert (found["partition"], found["clients"], found["seed"]) == (words[0], 20, 3)

@@ -116,7 +116,7 @@ DEFENSES: list[Defense] = [
 ]
 
 OWN_MEASURE: set[str] = {"fltrust"}
-"""Names of defenses that measure an upload by something else than uploads, so equal ones are not their own aggregate."""
+"""Defenses that measure uploads by something else than uploads, so equal ones are not their own aggregate."""
 
 TABLE_ONLY: set[str] = {"clusterattack", "clusterattack+cl", "union", "union-memory"}
 """Names of plug-ins that need a row-sparse item table, and so cannot run on the same uploads made dense."""

