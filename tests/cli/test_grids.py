@@ -25,7 +25,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     plan["base"]["dataset"] = {"name": "synthetic", "users": 60, "items": 80, "interactions": 1200}
     plan["base"]["federation"] |= {"rounds": 4, "cohort": 10, "evaluate_every": 2, "project_every": 2}
     plan |= {"attacks": ["none", "clusterattack"], "defenses": ["none", "normbound"], "seeds": [0]}
-    monkeypatch.setattr(demo, "demo_plan", lambda: plan)
+    monkeypatch.setattr(demo, "demo_plan", lambda file: plan)
     return plan
 
 
@@ -50,6 +50,33 @@ def test_demo_ends_with_a_table_and_a_report(fedsiege: Callable, tiny: dict[str,
     assert "4 runs: 2 attacks against 2 defenses, 1 seeds, 4 rounds each" in said.err
     assert fedsiege("report", "d", "--out", "mine.html", "--title", "Mine").out.strip() == "mine.html"
     assert "<title>Mine" in Path("mine.html").read_text("utf-8")
+
+
+def test_the_demo_of_images_is_as_large_as_it_promises_and_is_no_harder_than_it_says() -> None:
+    plan = demo.demo_plan("demo_images.yaml")
+    cells = demo.demo_cells(plan, Path("x"))
+    assert len({cell.path for cell in cells}) == len(cells) == 72
+    assert {cell.config.dataset.name for cell in cells} == {"digits"}
+    assert "redefense" in {cell.config.defense.name for cell in cells}
+    assert not any(cell.config.federation.tell_defense for cell in cells)
+    assert {round(cell.config.federation.malicious * 20) for cell in cells} == {6}
+
+
+def test_the_demo_of_images_ends_with_accuracy_and_attack_success(
+    fedsiege: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = demo.demo_plan("demo_images.yaml")
+    plan["base"]["federation"] |= {"rounds": 2, "evaluate_every": 1, "project_every": 1}
+    plan["base"]["dataset"]["clients"] = 6
+    plan |= {"attacks": ["none", "scaling"], "defenses": ["none", "fltrust"], "seeds": [0]}
+    asked: list[str] = []
+    monkeypatch.setattr(demo, "demo_plan", lambda file: asked.append(file) or plan)
+    said = fedsiege("demo", "--images", "--jobs", 1)
+    assert said.status == 0, said.err
+    assert asked == ["demo_images.yaml"]
+    assert "TACC (test, last round)" in said.out
+    assert "ASR (test, last round)" in said.out
+    assert Path("demo-images/report.html").stat().st_size > 10_000
 
 
 def test_failures_are_told_and_counted(

@@ -12,7 +12,7 @@ from fedsiege import registry
 from fedsiege.cli.main import main
 from tests.docs.blocks import DOCS, blocks
 
-PAGES = ["getting_started", "howto/attack", "howto/defense", "howto/data", "reproduce"]
+PAGES = ["getting_started", "howto/attack", "howto/defense", "howto/data", "howto/images", "reproduce"]
 LIMIT = 30
 
 
@@ -57,6 +57,9 @@ def test_the_page_can_be_followed(page: str, tmp_path: Path, monkeypatch: pytest
     if page == "howto/defense":
         assert detection("strikes")["FNR"] < 0.5
         assert detection("price")["FPR"] < 0.1
+    if page == "howto/images":
+        assert score("backdoor", "TACC") > 0.5
+        assert score("own", "TACC") > 0.5
     if page.startswith("howto") and page != "howto/data":
         assert Path("runs/report.html").is_file()
 

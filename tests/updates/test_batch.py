@@ -47,6 +47,20 @@ def test_distances_of_unlike_float32_updates_are_good_to_a_thousandth() -> None:
         np.testing.assert_allclose(updates.sq_distances, exact, rtol=1e-3)
 
 
+def test_copies_among_several_blocks() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 700)), rng.normal(size=(9, 3, 5))
+    x[:4], y[:4] = x[0], y[0]
+    x[3, 0] += 1e-7
+    blocks = {"x": DenseBlock(torch.from_numpy(x)), "y": DenseBlock(torch.from_numpy(y))}
+    updates = UpdateBatch(np.arange(9), np.ones(9), blocks)
+    exact = naive_sq_distances(np.concatenate([x, y.reshape(9, -1)], axis=1))
+    np.testing.assert_allclose(updates.sq_distances, exact, rtol=1e-9, atol=0)
+    np.testing.assert_array_equal(updates.sq_distances, updates.sq_distances.T)
+    assert updates.sq_distances[0, 1] == 0.0
+    assert updates.sq_distances[0, 3] == pytest.approx(1e-14, rel=1e-6)
+
+
 def test_equal_uploads_have_distance_zero() -> None:
     updates = World().honest(np.array([3, 4, 3]))
     assert updates.sq_distances[0, 2] == 0.0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fedsiege.updates import DenseBlock, RowBlock
 from fedsiege.updates.block import Block
+from fedsiege.updates.dense import CHOSEN_COLUMNS
 
 ROWS, DIM = 9, 3
 
@@ -236,3 +237,34 @@ def test_from_dense_lists_the_same_rows_for_all() -> None:
     assert some.shape == (ROWS, DIM)
     np.testing.assert_array_equal(some.dense()[:, [1, 2, 5, 8]].numpy(), table.numpy())
     assert some.dense()[:, [0, 3, 4, 6, 7]].abs().sum() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16], ids=str)
+@pytest.mark.parametrize("size", [40, CHOSEN_COLUMNS, 2 * CHOSEN_COLUMNS + 3])
+def test_wide_dense_blocks(size: int, dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(size)
+    block = DenseBlock(torch.from_numpy(rng.normal(size=(6, size))).to(dtype))
+    x, weights = matrix(block), np.array([0.0, 0.5, 0.25, 0.0, 0.125, -1.0])
+    some = np.flatnonzero(weights)
+    close = {"rtol": 1e-2, "atol": 1e-2} if dtype == torch.float16 else tolerance(dtype)
+    total = block.weighted_sum(weights)
+    np.testing.assert_allclose(matrix(total)[0], weights @ x, **close)
+    # Cutting the product into pieces of columns leaves every bit as it is.
+    whole = torch.from_numpy(weights[some]).to(dtype) @ block.values[some]
+    assert torch.equal(total.values[0], whole)
+    poisoned = block.scale(np.where(weights == 0, np.nan, 1.0))
+    assert torch.equal(poisoned.weighted_sum(weights).values, total.values)
+    param = torch.from_numpy(rng.normal(size=size)).float()
+    np.testing.assert_allclose(block.products(param), x @ param.double().numpy(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(block.sq_norms(), (x**2).sum(1), rtol=1e-12)
+    pairs = np.array([[0, 1], [4, 2], [3, 3]])
+    np.testing.assert_allclose(block.sq_distances(pairs), ((x[pairs[:, 0]] - x[pairs[:, 1]]) ** 2).sum(1), rtol=1e-12)
+    assert block.finite().all()
+    np.testing.assert_allclose(matrix(block.median())[0], np.median(x, axis=0), **close)
+    np.testing.assert_allclose(matrix(block.trimmed_mean(2))[0], np.sort(x, axis=0)[2:4].mean(0), **close)
+
+
+def test_finite_values_whose_squares_overflow_are_finite() -> None:
+    block = DenseBlock(torch.tensor([[1e200, 1.0], [np.inf, 1.0], [1.0, 2.0]], dtype=torch.float64))
+    assert np.isinf(block.sq_norms()[0])
+    assert block.finite().tolist() == [True, False, True]

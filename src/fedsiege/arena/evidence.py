@@ -35,6 +35,8 @@ class Run:
         The code that ran.
     hardware : dict
         Where it ran.
+    optimisation : dict or None
+        As in the run's result, where uploads were reconstructed.
     """
 
     cell: str
@@ -49,6 +51,7 @@ class Run:
     seconds_per_round: float
     commit: str | None
     hardware: dict[str, Any]
+    optimisation: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -69,12 +72,16 @@ class Run:
             seconds_per_round=folder.seconds_per_round(),
             commit=environment["commit"],
             hardware=environment["hardware"],
+            optimisation=result.get("optimisation"),
             **kept,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        if self.optimisation is None:
+            del values["optimisation"]
+        return values
 
 
 def finished(cells: Sequence[Cell]) -> list[Run]:

@@ -58,18 +58,22 @@ class Event:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: its result, or the error that ended it."""
+    """What became of a cell: its result, or the error that ended it; neither if there was no time to finish it."""
 
     cell: Cell
     result: dict[str, Any] | None
     error: str | None = None
 
 
-def _work(index: int, values: dict[str, Any], path: str, threads: int, news: Any) -> dict[str, Any]:
-    """Run one cell in a worker process."""
+def _work(
+    index: int, values: dict[str, Any], path: str, threads: int, news: Any, until: float | None
+) -> dict[str, Any] | None:
+    """Run one cell in a worker process, at most until that time (`time.time`); None if it is not finished then."""
+    if until is not None and time.time() >= until:
+        return None
     # The parent decides when to stop; a worker ends its round and writes a checkpoint on SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from fedsiege.arena.runs import execute
+    from fedsiege.arena.runs import Stopped, execute
 
     config = parse(values)
     last = 0.0
@@ -88,7 +92,11 @@ def _work(index: int, values: dict[str, Any], path: str, threads: int, news: Any
             news.put(event)
 
     tell(Event(index, "started", 0, config.federation.rounds))
-    return execute(config, Path(path), threads=threads, progress=progress)
+    late = None if until is None else lambda: time.time() >= until
+    try:
+        return execute(config, Path(path), threads=threads, progress=progress, stop=late)
+    except Stopped:
+        return None
 
 
 def default_jobs() -> int:
@@ -108,7 +116,10 @@ def _distinct(cells: Sequence[Cell]) -> None:
 
 
 def run_cells(
-    cells: Sequence[Cell], jobs: int | None = None, on_event: Callable[[Event], None] | None = None
+    cells: Sequence[Cell],
+    jobs: int | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    seconds: float | None = None,
 ) -> list[Outcome]:
     """Run all cells that are not finished yet, `jobs` at a time, one thread each.
 
@@ -120,6 +131,8 @@ def run_cells(
         Processes; default: one a core. They share the cores, or have ``FEDSIEGE_THREADS`` threads each.
     on_event : callable, optional
         Called in this process with every `Event`.
+    seconds : float, optional
+        Begin no cell after so many seconds, and let those under way end their round and write a checkpoint.
 
     Returns
     -------
@@ -128,6 +141,7 @@ def run_cells(
     """
     _distinct(cells)
     tell = on_event or (lambda event: None)
+    until = None if seconds is None else time.time() + seconds
     outcomes: dict[Path, Outcome] = {}
     todo: list[int] = []
     for index, cell in enumerate(cells):
@@ -140,11 +154,13 @@ def run_cells(
         else:
             todo.append(index)
     if todo:
-        outcomes.update(_pool(cells, todo, jobs or default_jobs(), tell))
+        outcomes.update(_pool(cells, todo, jobs or default_jobs(), tell, until))
     return [Outcome(cell, outcomes[cell.path].result, outcomes[cell.path].error) for cell in cells]
 
 
-def _pool(cells: Sequence[Cell], todo: list[int], jobs: int, tell: Callable[[Event], None]) -> dict[Path, Outcome]:
+def _pool(
+    cells: Sequence[Cell], todo: list[int], jobs: int, tell: Callable[[Event], None], until: float | None
+) -> dict[Path, Outcome]:
     context = multiprocessing.get_context("spawn")
     workers = min(jobs, len(todo))
     threads = int(os.environ.get("FEDSIEGE_THREADS", 0)) or max(1, (os.cpu_count() or 1) // workers)
@@ -159,8 +175,9 @@ def _pool(cells: Sequence[Cell], todo: list[int], jobs: int, tell: Callable[[Eve
         listener.start()
         pool = ProcessPoolExecutor(workers, mp_context=context)
         try:
-            futures: dict[Future[dict[str, Any]], int] = {
-                pool.submit(_work, i, cells[i].config.to_dict(), str(cells[i].path), threads, news): i for i in todo
+            futures: dict[Future[dict[str, Any] | None], int] = {
+                pool.submit(_work, i, cells[i].config.to_dict(), str(cells[i].path), threads, news, until): i
+                for i in todo
             }
             pending = set(futures)
             while pending:
@@ -169,7 +186,8 @@ def _pool(cells: Sequence[Cell], todo: list[int], jobs: int, tell: Callable[[Eve
                     index = futures[future]
                     outcome = _outcome(cells[index], future)
                     done[cells[index].path] = outcome
-                    tell(Event(index, "finished" if outcome.error is None else "failed", error=outcome.error))
+                    if outcome.result is not None or outcome.error is not None:
+                        tell(Event(index, "finished" if outcome.error is None else "failed", error=outcome.error))
         except KeyboardInterrupt:
             for process in list(getattr(pool, "_processes", {}).values()):
                 process.terminate()
@@ -186,7 +204,7 @@ def _pool(cells: Sequence[Cell], todo: list[int], jobs: int, tell: Callable[[Eve
     return done
 
 
-def _outcome(cell: Cell, future: Future[dict[str, Any]]) -> Outcome:
+def _outcome(cell: Cell, future: Future[dict[str, Any] | None]) -> Outcome:
     try:
         return Outcome(cell, future.result())
     except FedSiegeError as error:

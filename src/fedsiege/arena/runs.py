@@ -20,6 +20,7 @@ from fedsiege.arena import environment
 from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.data import load_dataset
 from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.optimisation import Effort
 from fedsiege.attacks.base import Knowledge
 from fedsiege.errors import RunError
 from fedsiege.federation import checkpoint
@@ -29,6 +30,10 @@ from fedsiege.metrics.detection import final, per_round
 
 environment.commit()
 Progress = Callable[[RoundRecord, float], None]
+
+
+class Stopped(Exception):
+    """A run was told to stop and has written a checkpoint; it is not finished."""
 
 
 @contextmanager
@@ -121,6 +126,7 @@ def execute(
     checkpoint_every: int = 500,
     progress: Progress | None = None,
     command: str | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Run a configuration in the folder `path`, or resume what is there, and return the result.
 
@@ -138,11 +144,15 @@ def execute(
         Called after each round with its record and its wall seconds.
     command : str, optional
         The command line that repeats the run.
+    stop : callable, optional
+        Asked after each round but the last; where it says so, the run writes a checkpoint and ends.
 
     Raises
     ------
     RunError
         If the folder belongs to another configuration or process, or cannot be written.
+    Stopped
+        If `stop` said so.
     """
     folder = RunFolder(path)
     with folder.lock(), thread_limit(threads) as count:
@@ -155,7 +165,7 @@ def execute(
         checkpoint.write_atomic(
             folder.environment, json.dumps({**described, "data": info, "config_hash": config.hash}, indent=2).encode()
         )
-        _rounds(federation, folder, checkpoint_every, progress)
+        _rounds(federation, folder, checkpoint_every, progress, stop)
         checkpoint.save(folder.model, federation.model.snapshot())
         result = summarise(config, federation, folder)
         checkpoint.write_atomic(folder.result, (json.dumps(result, indent=2) + "\n").encode())
@@ -163,10 +173,17 @@ def execute(
         return result
 
 
-def _rounds(federation: Federation, folder: RunFolder, every: int, progress: Progress | None) -> None:
+def _rounds(
+    federation: Federation,
+    folder: RunFolder,
+    every: int,
+    progress: Progress | None,
+    stop: Callable[[], bool] | None,
+) -> None:
     """Run the rounds that are left, with records appended and checkpoints written.
 
-    An interrupt ends the current round, writes a checkpoint and then raises KeyboardInterrupt.
+    An interrupt ends the current round, writes a checkpoint and then raises KeyboardInterrupt; `stop` does the same
+    and raises Stopped.
     """
     timed, seconds, started = 0, 0.0, time.perf_counter()
     try:
@@ -193,10 +210,13 @@ def _rounds(federation: Federation, folder: RunFolder, every: int, progress: Pro
                     timed, seconds = timed + 1, seconds + spent
                 if progress is not None:
                     progress(record, spent)
-                if (record.round % every == 0 or interrupt.asked) and record.round < federation.config.rounds:
+                told = stop is not None and stop()
+                if (record.round % every == 0 or interrupt.asked or told) and record.round < federation.config.rounds:
                     save()
                     if interrupt.asked:
                         raise KeyboardInterrupt
+                    if told:
+                        raise Stopped
                 started = time.perf_counter()
             records.flush()
             os.fsync(records.fileno())
@@ -220,7 +240,7 @@ def best_round(evaluations: list[dict[str, Any]], metric: str) -> dict[str, Any]
 def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> dict[str, Any]:
     """Return the result of a finished run from its records alone (no clock enters it)."""
     evaluations, rounds, malicious, accepted, applied, finite = [], [], [], [], 0, True
-    judged, expelled = False, set[int]()
+    judged, expelled, effort = False, set[int](), Effort()
     for record in folder.read_rounds():
         if record["metrics"]:
             evaluations.append({"round": record["round"], "metrics": record["metrics"]})
@@ -230,6 +250,7 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         expelled |= set(record.get("expelled", ()))
         applied += record["applied"]
         finite = finite and record["loss"] is not None
+        effort.add(record)
         for client in record["cohort"]:
             rounds.append(record["round"])
             malicious.append(client in bad)
@@ -240,6 +261,7 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         detection |= final(federation.is_malicious, np.array(sorted(expelled), np.int64))
     validated = any("valid" in e["metrics"] for e in evaluations)
     best = best_round(evaluations, config.metric)
+    optimisation = effort.summary()
     return {
         "config_hash": config.hash,
         "seed": config.seed,
@@ -263,4 +285,5 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         "rejects": judged,
         "detection": {k: (None if math.isnan(v) else v) for k, v in detection.items()},
         "finite": finite,
+        **({"optimisation": optimisation} if optimisation else {}),
     }

@@ -1,4 +1,4 @@
-"""``fedsiege demo``: a small grid on generated data, from nothing to a table and a report."""
+"""``fedsiege demo``: a small grid on data that needs no download, from nothing to a table and a report."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
 
 from fedsiege.cli.arguments import option
 from fedsiege.cli.console import err, out
@@ -21,26 +19,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Demo:
-    """Poison and defend a small recommender: a grid of attacks and defenses on generated data, and a report.
+    """Poison and defend a small model: a grid of attacks and defenses, and a report.
 
     Takes about two minutes on two cores and needs no network. What runs is written in the package's
-    arena/demo.yaml. Stopped, it goes on where it was.
+    arena/demo.yaml and arena/demo_images.yaml. Stopped, it goes on where it was.
 
     Parameters
     ----------
+    images
+        A classifier of handwritten digits, instead of a recommender on generated data.
     out
-        Folder for the runs and the report.
+        Folder for the runs and the report; default: demo, or demo-images.
     jobs
         Runs side by side; default: one a core.
     """
 
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("demo")
+    images: Annotated[bool, option()] = False
+    out: Annotated[Path | None, option("DIR")] = None
     jobs: Annotated[int | None, option("N")] = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the runs and the report go."""
+        return self.out or Path("demo-images" if self.images else "demo")
 
     def resume(self) -> str:
         """Return the command that goes on with the demo."""
-        jobs = ["--jobs", str(self.jobs)] if self.jobs else []
-        return shlex.join(["fedsiege", "demo", "--out", str(self.out), *jobs])
+        words = ["--images"] if self.images else []
+        words += ["--jobs", str(self.jobs)] if self.jobs else []
+        return shlex.join(["fedsiege", "demo", "--out", str(self.folder), *words])
 
     def __call__(self) -> int:
         """Run the grid, print the table, write the report; 1 if some runs failed."""
@@ -52,13 +59,13 @@ class Demo:
         from fedsiege.arena.grid import run_cells
         from fedsiege.cli.progress import GridProgress
 
-        plan = demo_plan()
-        cells = demo_cells(plan, self.out)
+        plan = demo_plan("demo_images.yaml" if self.images else "demo.yaml")
+        cells = demo_cells(plan, self.folder)
         console.print(
             f"{len(cells)} runs: {len(plan['attacks'])} attacks against {len(plan['defenses'])} defenses, "
             f"{len(plan['seeds'])} seeds, {cells[0].config.federation.rounds} rounds each"
         )
-        with GridProgress(cells) as progress:
+        with GridProgress(cells, cells[0].config.metric) as progress:
             outcomes = run_cells(cells, self.jobs, progress)
         failed = [o for o in outcomes if o.error is not None]
         if len(failed) < len(cells):
@@ -75,18 +82,20 @@ class Demo:
         from fedsiege.report.terminal import grid_table
 
         console = out()
-        console.print(grid_table(collect(self.out), metric="HR@10"))
-        path = build(self.out, title="FedSiege demo")
+        board = collect(self.folder)
+        for metric in ("TACC", "ASR") if self.images else ("HR@10",):
+            console.print(grid_table(board, metric=metric))
+        path = build(self.folder, title="FedSiege demo")
         console.print(f"report: {path}", markup=False, soft_wrap=True)
 
 
-def demo_plan() -> dict[str, Any]:
-    """Return the demo's grid as ``arena/demo.yaml`` states it."""
+def demo_plan(file: str = "demo.yaml") -> dict[str, Any]:
+    """Return a demo's grid as a file of the package ``arena`` states it."""
     from importlib.resources import files
 
     import yaml
 
-    return yaml.safe_load((files("fedsiege.arena") / "demo.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((files("fedsiege.arena") / file).read_text(encoding="utf-8"))
 
 
 def demo_cells(plan: dict[str, Any], root: Path) -> list[Cell]:

@@ -13,6 +13,9 @@ from fedsiege.cli.arguments import option
 from fedsiege.cli.console import err, number, out, print_json, table
 from fedsiege.errors import ConfigError
 
+UNFINISHED = 75
+"""Exit status when time ran out before all cells were finished (EX_TEMPFAIL: try again later)."""
+
 if TYPE_CHECKING:
     from fedsiege.arena.grid import Cell
     from fedsiege.arena.reproduce import Table
@@ -23,7 +26,7 @@ class Reproduce:
     """Run the cells that a published table or figure needs, and print ours beside the paper's.
 
     Finished cells are never run twice, and cells that two tables share are run once. Every cell resumes where it
-    was stopped.
+    was stopped, by hand or by --minutes.
 
     Parameters
     ----------
@@ -32,11 +35,16 @@ class Reproduce:
     seeds
         Seeds to run, such as --seeds 0 1 2; default: as many as the target says.
     rounds
-        Rounds of each run; default: the paper's.
+        Rounds of each run; default: the paper's, or those of the lite form.
     cells
         Globs that narrow the cells, such as mf/ml-1m/*; --dry-run shows their names.
     jobs
         Cells that run side by side; default: one a core.
+    lite
+        Run the small form of the table, for machines without an accelerator, if there is one.
+    minutes
+        Stop after so many minutes: cells under way end their round and write a checkpoint, and the exit status is
+        75 as long as work remains. The same command goes on.
     out
         Folder of the runs.
     publish
@@ -54,6 +62,8 @@ class Reproduce:
     rounds: Annotated[int | None, option("N")] = None
     cells: Annotated[tuple[str, ...], option("GLOB ...")] = ()
     jobs: Annotated[int | None, option("N")] = None
+    lite: Annotated[bool, option()] = False
+    minutes: Annotated[float | None, option("N")] = None
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
     publish: Annotated[Path | None, option("DIR")] = None
     show: Annotated[bool, option(name="list")] = False
@@ -67,49 +77,63 @@ class Reproduce:
         words += ["--rounds", str(self.rounds)] if self.rounds else []
         words += ["--cells", *self.cells] if self.cells else []
         words += ["--jobs", str(self.jobs)] if self.jobs else []
+        words += ["--lite"] if self.lite else []
+        words += ["--minutes", f"{self.minutes:g}"] if self.minutes else []
         words += ["--out", str(self.out)] if self.out != Path("runs") else []
         words += ["--publish", str(self.publish)] if self.publish else []
         return shlex.join(words)
 
     def __call__(self) -> int:
-        """Run the cells, print the table, draw; 1 if some cells failed."""
+        """Run the cells, print the table, draw; 1 if some cells failed, 75 if time ran out."""
         if self.show or self.id is None:
             return self._targets()
         for name, value in (("rounds", self.rounds), ("jobs", self.jobs)):
             if value is not None and value < 1:
                 raise ConfigError(f"--{name} {value} must be at least 1")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(f"--minutes {self.minutes:g} must be above 0")
         from fedsiege.arena import reproduce
 
-        cells = reproduce.plan(self.id, self.seeds or None, self.rounds, self.cells or None, self.out)
+        id_ = reproduce.lite(self.id).id if self.lite else self.id
+        cells = reproduce.plan(id_, self.seeds or None, self.rounds, self.cells or None, self.out)
         if self.dry_run:
             return self._plan(cells)
         from fedsiege.arena.grid import run_cells
         from fedsiege.cli.progress import GridProgress
 
-        with GridProgress(cells) as progress:
-            outcomes = run_cells(cells, self.jobs, progress)
+        limit: dict[str, float] = {"seconds": 60 * self.minutes} if self.minutes else {}
+        with GridProgress(cells, cells[0].config.metric) as progress:
+            outcomes = run_cells(cells, self.jobs, progress, **limit)
         failed = [o for o in outcomes if o.error is not None]
-        result = reproduce.tabulate(self.id, cells)
-        paths = self._write(result, cells)
+        left = [o for o in outcomes if o.error is None and o.result is None] if self.minutes else []
+        result = reproduce.tabulate(id_, cells)
+        paths = self._write(id_, result, cells)
         if self.json:
             failures = [{"cell": o.cell.label, "error": o.error} for o in failed]
-            print_json({**result.to_json(), "failed": failures, "files": [str(p) for p in paths]})
+            remaining = {"left": [o.cell.label for o in left]} if self.minutes else {}
+            print_json({**result.to_json(), "failed": failures, **remaining, "files": [str(p) for p in paths]})
         else:
             _show(result)
             out().print("\n".join(str(p) for p in paths), markup=False, soft_wrap=True)
         for outcome in failed:
             err().print(f"failed: {outcome.cell.label}: {outcome.error}", markup=False, soft_wrap=True)
-        return 1 if failed else 0
+        if left:
+            again = f"{len(left)} of {len(cells)} cells remain; go on with: {self.resume()}"
+            err().print(again, markup=False, soft_wrap=True)
+        return 1 if failed else UNFINISHED if left else 0
 
     def _targets(self) -> int:
-        from fedsiege.arena.targets import TARGETS
+        from fedsiege.arena.targets import LITE, TARGETS
 
-        found = [{"id": t.id, "title": t.title, "about": t.about} for t in TARGETS.values()]
+        found: list[dict[str, Any]] = [
+            {"id": t.id, "title": t.title, "about": t.about, "paper": t.source, "lite": t.id in LITE}
+            for t in TARGETS.values()
+        ]
         if self.json:
             print_json(found)
         else:
-            rows = [[t["id"], t["title"], t["about"]] for t in found]
-            out().print(table("fedsiege reproduce ID", ["id", "what", "about"], rows))
+            rows = [[t["id"], t["title"], t["about"], t["paper"], "--lite" if t["lite"] else ""] for t in found]
+            out().print(table("fedsiege reproduce ID", ["id", "what", "about", "paper", "small form"], rows))
         return 0
 
     def _plan(self, cells: list[Cell]) -> int:
@@ -123,17 +147,17 @@ class Reproduce:
                 print(f"{'finished' if row['finished'] else 'to run  '}  {row['cell']}")
         return 0
 
-    def _write(self, result: Table, cells: list[Cell]) -> list[Path]:
+    def _write(self, id_: str, result: Table, cells: list[Cell]) -> list[Path]:
         """Write the table with its evidence and page, draw what is to be drawn, and return the paths."""
         from fedsiege.arena.folder import RunFolder
         from fedsiege.arena.publish import publish
         from fedsiege.report.reproduction import draw
 
-        assert self.id is not None
         folder = self.publish or self.out / "reproduced"
-        written = publish(self.id, cells, folder, self.out)
+        rounds = {"rounds": self.rounds} if self.rounds else {}
+        written = publish(id_, cells, folder, self.out, **rounds)
         finished = {c.label: c.path for c in cells if RunFolder(c.path).finished}
-        return [*written, *draw(self.id, result.rows, finished, folder)]
+        return [*written, *draw(id_, result.rows, finished, folder)]
 
 
 def _show(result: Table) -> None:

@@ -46,7 +46,7 @@ def products(block: Block, param: torch.Tensor) -> np.ndarray:
         owner = np.repeat(np.arange(block.n), np.diff(indptr))
         return np.bincount(owner, np.einsum("ij,ij->i", touched, values.astype(np.float64)), block.n)
     assert isinstance(block, DenseBlock)
-    return _dense_products(block.values, param)
+    return block.products(param)
 
 
 def against_model(updates: UpdateBatch, view: DefenseView) -> tuple[float, np.ndarray]:

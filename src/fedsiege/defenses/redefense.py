@@ -14,7 +14,7 @@ from fedsiege.checks import is_count, is_real, require
 from fedsiege.defenses.base import DefenseView, Filter, Verdicts
 from fedsiege.defenses.reconstruction import Mode, Optimisation, Problem, Result, reconstruct_all
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import CAPABILITIES, Capability, State, VirtualTask
+from fedsiege.learners.base import CAPABILITIES, AligningTask, Capability, State, VirtualTask
 from fedsiege.rng import generator
 from fedsiege.updates import ModelSpec, UpdateBatch
 
@@ -41,7 +41,8 @@ class FedREDefense(Filter):
     clients' data are plays a part; what the clients hold is not protected from the server.
 
     The defaults are those of Table 7 for FashionMNIST (learning rates of images, labels, virtual model and virtual
-    learning rate, and the caps). The outer optimizer is gradient descent with momentum, started anew every round.
+    learning rate, and the caps); matrix factorisation needs others, `MF_RATES`. The outer optimizer is gradient
+    descent with momentum, started anew every round.
 
     Decided here, where paper and code are silent or unhelpful: an update of zero norm is no product of training, its
     error is 1 without any work, so it is rejected (for a `gamma` below 1); a fit that leaves the finite numbers has
@@ -185,9 +186,13 @@ class FedREDefense(Filter):
         first = self.draw(task, state) if clients else {}
         problems = []
         for place, client in zip(places, clients):
-            params, target = task.problem(view.model, updates.select(np.array([place])))
+            upload = updates.select(np.array([place]))
+            params, target = task.problem(view.model, upload)
+            known = state["knowledge"].get(client, first)
+            if isinstance(task, AligningTask):
+                known = task.align(known, upload)
             cap = self._cap(state["fitted"].get(client), view.round)
-            problems.append(Problem(params, target, state["knowledge"].get(client, first), cap))
+            problems.append(Problem(params, target, known, cap))
         rates = {"inputs": self.input_lr, "labels": self.label_lr, "rate": self.rate_lr}
         goal = self.gamma if self.schedule == "dynamic" else -math.inf
         how = Optimisation(rates, self.inner, self.momentum, goal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -151,6 +151,19 @@ class VirtualTask(Protocol):
 
     def loss(self, params: Mapping[str, torch.Tensor], knowledge: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the scalar training loss on `knowledge`, differentiable twice in both arguments."""
+        ...
+
+
+@runtime_checkable
+class AligningTask(VirtualTask, Protocol):
+    """A `VirtualTask` whose knowledge takes its shape from the upload, such as one label for each row it touches."""
+
+    def align(self, knowledge: Mapping[str, torch.Tensor], upload: UpdateBatch) -> dict[str, torch.Tensor]:
+        """Return `knowledge`, the first draw or what an earlier upload has left, in the shape that `upload` asks for.
+
+        Pieces other than ``inputs``, ``labels`` and ``rate``, integers among them, are shown to `loss` and kept with
+        the others, but not optimised. The number of pieces and their names stay as drawn.
+        """
         ...
 
 

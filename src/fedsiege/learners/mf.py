@@ -12,7 +12,18 @@ import torch
 from fedsiege.data.interactions import RecDataset
 from fedsiege.kernels import bpr
 from fedsiege.kernels.rowsets import row_sets
-from fedsiege.learners.base import Capability, Goal, Job, LocalData, ModelView, Pairs, Scores, State, Trained
+from fedsiege.learners.base import (
+    Capability,
+    Goal,
+    Job,
+    LocalData,
+    ModelView,
+    Pairs,
+    Scores,
+    State,
+    Trained,
+    VirtualTask,
+)
 from fedsiege.learners.recommendation import ClientStore, Protocol, all_ranking
 from fedsiege.optim import AdamTable
 from fedsiege.rng import client_keys, generator
@@ -65,7 +76,7 @@ class MFConfig:
     """
 
     name: ClassVar[str] = "mf"
-    provides: ClassVar[frozenset[Capability]] = frozenset({"pairs", "items", "again"})
+    provides: ClassVar[frozenset[Capability]] = frozenset({"pairs", "items", "again", "virtual"})
     dim: int = 64
     dropout: float = 0.2
     l2: float = 1e-5
@@ -195,6 +206,12 @@ class MF:
         job.task.accumulate(task_ptr, slots.reshape(-1, width), table, indptr, rows, values)
         counts = (self.store.indptr[clients + 1] - self.store.indptr[clients]).astype(np.float64)
         return self._batch(clients, counts, indptr, rows, values)
+
+    def virtual(self) -> VirtualTask:
+        """Return training on distilled users; see `UserTask`."""
+        from fedsiege.learners.virtual_mf import UserTask
+
+        return UserTask(self.config.dim)
 
     def evaluate(
         self, model: ModelView, clients: np.ndarray, ks: tuple[int, ...], round_: int, goal: Goal | None = None

@@ -31,6 +31,9 @@ class SASRecConfig:
     Reference: Kang & McAuley, Self-Attentive Sequential Recommendation, ICDM 2018; federated as in Yu et al.,
     AAAI 2023, sections 3.1 and 5.1.
 
+    It offers no training on distilled knowledge, so FedREDefense refuses it: its hand-written kernels give gradients
+    only, and the defense has to differentiate through training.
+
     Parameters
     ----------
     dim : int

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,7 +28,8 @@ class TorchModuleConfig(ClassifierConfig):
     lr, epochs, batch, device, together
         See `ClassifierConfig`.
     make : str
-        ``"package.module:function"``; it gets the shape of an input and the number of classes.
+        ``"package.module:function"``, importable, or in the folder from which the run is
+        started; it gets the shape of an input and the number of classes.
     """
 
     name: ClassVar[str] = "torch-module"
@@ -36,6 +39,8 @@ class TorchModuleConfig(ClassifierConfig):
     def network(self, shape: tuple[int, ...], classes: int) -> torch.nn.Module:
         """Return the user's network; ConfigError if it cannot be made."""
         package, _, function = self.make.partition(":")
+        here = os.getcwd()
+        sys.path.insert(0, here)
         try:
             module = getattr(importlib.import_module(package), function)(shape, classes)
         except Exception as error:
@@ -43,6 +48,8 @@ class TorchModuleConfig(ClassifierConfig):
                 f"torch-module.make = {self.make!r} failed: {type(error).__name__}: {error}; it must name "
                 f"an importable function as 'package.module:function' that takes (shape, classes)"
             ) from error
+        finally:
+            sys.path.remove(here)
         if not isinstance(module, torch.nn.Module):
             what = type(module).__name__
             raise ConfigError(f"torch-module.make = {self.make!r} returned {what}, which is not a torch.nn.Module")

@@ -1,4 +1,4 @@
-"""The figures of the AAAI 2023 paper, drawn from tables of stored runs."""
+"""The figures of the papers, drawn from tables of stored runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import numpy as np
 import polars as pl
 
 from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.measures import MEASURES
+from fedsiege.arena.reproduce import target
+from fedsiege.arena.targets import Sweep
 from fedsiege.report.figures import figure2, figure3, figure4
+from fedsiege.report.sweeps import sweep
 
 STRETCH = 100
 """Rounds around a column of figure 4 whose scores its densities pool."""
@@ -87,6 +91,30 @@ def draw_figure4(with_task: Path, without: Path, path: Path, columns: int = 4) -
     return figure4(points, absent, present, path)
 
 
+def draw_sweep(rows: Sequence[Mapping[str, Any]], axis: Sweep, measures: Sequence[str], path: Path) -> Path:
+    """Draw curves of measures over what a figure varies, from the rows of its table."""
+    kept = []
+    for row in rows:
+        for name in measures:
+            if row[name] is None:
+                continue
+            scale = MEASURES[name].scale
+            low, high = row[f"{name} low"], row[f"{name} high"]
+            kept.append(
+                {
+                    "attack": row["attack"],
+                    "defense": row["defense"],
+                    "measure": MEASURES[name].label + (" (%)" if MEASURES[name].percent else ""),
+                    "at": axis.value(row),
+                    "mean": scale * row[name],
+                    "low": None if low is None else scale * low,
+                    "high": None if high is None else scale * high,
+                }
+            )
+    frame = pl.DataFrame(kept, schema_overrides={"low": pl.Float64, "high": pl.Float64})
+    return sweep(frame, path, axis=axis.label)
+
+
 def draw(id_: str, table: Sequence[Mapping[str, Any]], folders: Mapping[str, Path], out: Path) -> list[Path]:
     """Draw the figure of a target, if it has one, as SVG and PNG.
 
@@ -103,6 +131,10 @@ def draw(id_: str, table: Sequence[Mapping[str, Any]], folders: Mapping[str, Pat
     """
     out.mkdir(parents=True, exist_ok=True)
     files = [out / f"{id_}.{suffix}" for suffix in ("svg", "png")]
+    wanted = target(id_)
+    if wanted.sweep is not None:
+        axis = wanted.sweep
+        return [draw_sweep(table, axis, wanted.metrics, file) for file in files] if table else []
     if id_ == "aaai23-fig2":
         return [draw_figure2(table, file) for file in files]
     if id_ == "aaai23-fig3":

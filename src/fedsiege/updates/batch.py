@@ -12,12 +12,19 @@ import torch
 
 from fedsiege.errors import UploadError
 from fedsiege.updates.block import Block
+from fedsiege.updates.dense import DenseBlock
 from fedsiege.updates.spec import ModelSpec
 
 Delta = Mapping[str, Block]
 """One update of the whole model: every block holds a single upload."""
 
 NEAR = 1e-3
+
+
+def _sq_distances(block: Block, pairs: np.ndarray) -> np.ndarray:
+    if isinstance(block, DenseBlock):
+        return block.sq_distances(pairs)
+    return np.array([block.sq_distance(int(a), int(b)) for a, b in pairs])
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,9 @@ class UpdateBatch:
         sq = np.diag(self.gram)
         distances = sq[:, None] + sq[None, :] - 2 * self.gram
         near = np.argwhere(np.triu(distances < NEAR * (sq[:, None] + sq[None, :]), 1))
-        for a, b in near:
-            exact = sum(block.sq_distance(int(a), int(b)) for block in self.blocks.values())
-            distances[a, b] = distances[b, a] = exact
+        if near.size:
+            exact = sum((_sq_distances(block, near) for block in self.blocks.values()), np.zeros(len(near)))
+            distances[near[:, 0], near[:, 1]] = distances[near[:, 1], near[:, 0]] = exact
         np.fill_diagonal(distances, 0.0)
         return np.maximum(distances, 0.0)
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fedsiege.kernels import columns
+from fedsiege.kernels import columns, matrix
 
 GRAM_COLUMNS = 1 << 16
+CHOSEN_COLUMNS = 1 << 13
+"""Columns of which chosen uploads are copied at a time, into a buffer that caches hold."""
+
+COMPILED = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,26 @@ class DenseBlock:
         """Return the sums, upload by upload."""
         return DenseBlock(self.values + other.values)
 
+    @property
+    def compiled(self) -> bool:
+        """Whether kernels can read the values where they are; torch does the work otherwise."""
+        return not self.values.is_cuda and self.dtype in COMPILED
+
     def sq_norms(self) -> np.ndarray:
         """Return squared L2 norms, float64 ``(n,)``."""
+        if self.compiled:
+            return matrix.sq_norms(self.flat.numpy())
         return self.flat.double().square().sum(1).cpu().numpy()
 
     def finite(self) -> np.ndarray:
         """Return whether each upload holds finite values only."""
-        return torch.isfinite(self.flat).all(1).cpu().numpy()
+        if not self.compiled:
+            return torch.isfinite(self.flat).all(1).cpu().numpy()
+        # Only a square that overflows float64 makes the sum of finite values infinite.
+        ok = np.isfinite(self.sq_norms())
+        for i in np.flatnonzero(~ok):
+            ok[i] = bool(torch.isfinite(self.flat[i]).all())
+        return ok
 
     def gram(self) -> np.ndarray:
         """Return all inner products, float64, symmetric; only products of a piece have the values' dtype."""
@@ -84,7 +101,25 @@ class DenseBlock:
 
     def sq_distance(self, a: int, b: int) -> float:
         """Return the squared distance of two uploads from their difference, in float64."""
-        return float((self.flat[a].double() - self.flat[b].double()).square().sum())
+        return float(self.sq_distances(np.array([[a, b]]))[0])
+
+    def sq_distances(self, pairs: np.ndarray) -> np.ndarray:
+        """Return squared distances of pairs of uploads, ``(m, 2)``, from their differences, float64 ``(m,)``."""
+        flat = self.flat
+        if self.compiled:
+            return matrix.sq_distances(flat.numpy(), np.asarray(pairs, np.int64))
+        gaps = [(flat[a].double() - flat[b].double()).square().sum() for a, b in pairs.tolist()]
+        return np.array([float(gap) for gap in gaps])
+
+    def products(self, param: torch.Tensor) -> np.ndarray:
+        """Return inner products with one vector of the parameter's size, summed in float64, ``(n,)``."""
+        flat, other = self.flat, param.reshape(-1)
+        if self.compiled and not param.is_cuda and param.dtype in COMPILED:
+            return matrix.dots(flat.numpy(), other.numpy())
+        total = torch.zeros(self.n, dtype=torch.float64)
+        for piece, part in zip(flat.split(GRAM_COLUMNS, dim=1), other.split(GRAM_COLUMNS)):
+            total += (piece.double() * part.to(piece.device, torch.float64)).sum(1).cpu()
+        return total.numpy()
 
     def weighted_sum(self, weights: np.ndarray) -> DenseBlock:
         """Return Σ weight × upload as a block of one upload; uploads of weight 0 are not read."""
@@ -93,8 +128,19 @@ class DenseBlock:
             total = self._factors(weights) @ self.flat
         else:
             index = torch.from_numpy(used).to(self.values.device)
-            total = self._factors(weights)[index] @ self.flat[index]
+            total = self._chosen_sum(self._factors(weights)[index], index)
         return DenseBlock(total.view(1, *self.shape))
+
+    def _chosen_sum(self, factors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        flat = self.flat
+        if flat.is_cuda or flat.shape[1] <= CHOSEN_COLUMNS:
+            return factors @ flat[index]
+        total, buffer = flat.new_empty(flat.shape[1]), flat.new_empty(index.numel(), CHOSEN_COLUMNS)
+        for piece, part in zip(flat.split(CHOSEN_COLUMNS, dim=1), total.split(CHOSEN_COLUMNS)):
+            whole = piece.shape[1] == CHOSEN_COLUMNS
+            chosen = torch.index_select(piece, 0, index, out=buffer) if whole else piece[index]
+            part.copy_(factors @ chosen)
+        return total
 
     def moments(self) -> tuple[DenseBlock, DenseBlock]:
         """Return mean and population standard deviation over uploads."""
@@ -103,21 +149,19 @@ class DenseBlock:
 
     def median(self) -> DenseBlock:
         """Return the coordinate-wise median (mean of the middle two for even n)."""
-        flat = self.flat
-        if flat.is_cuda:
-            ordered = flat.sort(0).values
-            result = (ordered[(self.n - 1) // 2] + ordered[self.n // 2]) / 2
+        if self.compiled:
+            result = torch.from_numpy(columns.median(self.flat.numpy()))
         else:
-            result = torch.from_numpy(columns.median(flat.numpy()))
+            ordered = self.flat.sort(0).values
+            result = (ordered[(self.n - 1) // 2] + ordered[self.n // 2]) / 2
         return DenseBlock(result.view(1, *self.shape))
 
     def trimmed_mean(self, trim: int) -> DenseBlock:
         """Return the coordinate-wise mean without the `trim` smallest and largest."""
-        flat = self.flat
-        if flat.is_cuda:
-            result = flat.sort(0).values[trim : self.n - trim].mean(0)
+        if self.compiled:
+            result = torch.from_numpy(columns.trimmed_mean(self.flat.numpy(), trim))
         else:
-            result = torch.from_numpy(columns.trimmed_mean(flat.numpy(), trim))
+            result = self.flat.sort(0).values[trim : self.n - trim].mean(0)
         return DenseBlock(result.view(1, *self.shape))
 
     def dense(self) -> torch.Tensor:

@@ -14,6 +14,7 @@ from fedsiege.defenses.reconstruction.single import (
     Problem,
     Result,
     Tensors,
+    cast,
     on_curve,
     sq_norm,
     stored,
@@ -33,7 +34,9 @@ class _Batch:
         self, loss: Loss, problems: Sequence[Problem], how: Optimisation, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.loss, self.problems, self.how, self.dtype, self.device = loss, problems, how, dtype, device
-        self.names, self.pieces = list(problems[0].params), list(problems[0].knowledge)
+        self.names, everything = list(problems[0].params), list(problems[0].knowledge)
+        self.pieces = [name for name in everything if name in how.rates]
+        self.held = [name for name in everything if name not in how.rates]
         first = problems[0].params
         self.shared = all(q.params[n].data_ptr() == first[n].data_ptr() for q in problems for n in self.names)
         self.common = {n: self._cast(first[n]) for n in self.names} if self.shared else {}
@@ -42,14 +45,14 @@ class _Batch:
         self.curves: list[list[float]] = []
         self.rows: dict[str, dict[str, torch.Tensor]] = {}
         axis = None if self.shared else 0
-        self.errors = torch.func.vmap(self._error, in_dims=(0, axis, 0))
-        self.slopes = torch.func.vmap(torch.func.grad_and_value(self._error), in_dims=(0, axis, 0))
+        self.errors = torch.func.vmap(self._error, in_dims=(0, axis, 0, 0))
+        self.slopes = torch.func.vmap(torch.func.grad_and_value(self._error), in_dims=(0, axis, 0, 0))
 
     def _cast(self, value: torch.Tensor) -> torch.Tensor:
-        return value.detach().to(self.device, self.dtype)
+        return cast(value, self.device, self.dtype)
 
-    def _error(self, knowledge: Tensors, start: dict[str, torch.Tensor], target: Tensors) -> torch.Tensor:
-        slope = torch.func.grad(self.loss)
+    def _error(self, fitted: Tensors, start: dict[str, torch.Tensor], target: Tensors, held: Tensors) -> torch.Tensor:
+        slope, knowledge = torch.func.grad(self.loss), {**fitted, **held}
         params = start
         for _ in range(self.how.inner):
             gradient = slope(params, knowledge)
@@ -65,6 +68,7 @@ class _Batch:
             return {key: torch.stack([self._cast(getattr(q, kind)[key]) for q in mine]) for key in keys}
 
         new = {"knowledge": stacked("knowledge", self.pieces), "target": stacked("target", self.names)}
+        new["held"] = stacked("knowledge", self.held)
         new["velocity"] = {key: torch.zeros_like(value) for key, value in new["knowledge"].items()}
         if not self.shared:
             new["params"] = stacked("params", self.names)
@@ -77,10 +81,10 @@ class _Batch:
 
     def _evaluate(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         start = self.common if self.shared else self.rows["params"]
-        known, target = self.rows["knowledge"], self.rows["target"]
+        known, target, held = self.rows["knowledge"], self.rows["target"], self.rows["held"]
         if all(i == self.problems[p].cap for i, p in zip(self.iterations, self.places)):
-            return {}, self.errors(known, start, target)
-        return self.slopes(known, start, target)
+            return {}, self.errors(known, start, target, held)
+        return self.slopes(known, start, target, held)
 
     def advance(self) -> list[tuple[int, Result]]:
         """Measure all errors, take out who is done, and let the others make a step."""
@@ -95,8 +99,9 @@ class _Batch:
             if not ends:
                 keep.append(row)
                 continue
-            fitted = stored({key: piece[row] for key, piece in self.rows["knowledge"].items()})
-            if math.isfinite(value) and all(torch.isfinite(piece).all() for piece in fitted.values()):
+            pieces = {**self.rows["held"], **self.rows["knowledge"]}
+            fitted = stored({key: piece[row] for key, piece in pieces.items()})
+            if math.isfinite(value) and all(torch.isfinite(fitted[key]).all() for key in self.pieces):
                 done.append((place, Result(value, iteration, self.curves[row], fitted)))
             else:
                 done.append((place, Result(math.inf, iteration, self.curves[row], stored(problem.knowledge))))

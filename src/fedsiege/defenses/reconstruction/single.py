@@ -23,7 +23,8 @@ class Optimisation:
     Parameters
     ----------
     rates : mapping of str to float
-        Step sizes of the outer optimizer, by piece of knowledge; ``"rate"`` is the virtual learning rate.
+        Step sizes of the outer optimizer, by piece of knowledge; ``"rate"`` is the virtual learning rate. Pieces that
+        have none, which may hold integers, are shown to the loss and stay as they are.
     inner : int
         Steps of virtual training.
     momentum : float
@@ -94,6 +95,11 @@ def stored(knowledge: Tensors) -> dict[str, torch.Tensor]:
     }
 
 
+def cast(value: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Return `value` without graph on `device`, in `dtype` unless it holds integers."""
+    return value.detach().to(device, dtype if value.is_floating_point() else value.dtype)
+
+
 def sq_norm(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     """Return the squared L2 norm of all tensors together."""
     return torch.stack([t.square().sum() for t in tensors]).sum()
@@ -116,14 +122,15 @@ def reconstruct(loss: Loss, problem: Problem, how: Optimisation, dtype: torch.dt
     names = list(problem.params)
     start = [fresh(value).requires_grad_() for value in problem.params.values()]
     target = [fresh(problem.target[name]) for name in names]
-    pieces = list(problem.knowledge)
-    leaves = [fresh(value).requires_grad_() for value in problem.knowledge.values()]
+    pieces = [name for name in problem.knowledge if name in how.rates]
+    leaves = [fresh(problem.knowledge[name]).requires_grad_() for name in pieces]
+    held = {name: cast(value, device, dtype) for name, value in problem.knowledge.items() if name not in how.rates}
     rates = [how.rates[name] for name in pieces]
     velocity = [torch.zeros_like(leaf) for leaf in leaves]
     size = float(sq_norm(target)) + EPS
 
     def error(graph: bool) -> torch.Tensor:
-        known = dict(zip(pieces, leaves if graph else [leaf.detach() for leaf in leaves]))
+        known = {**held, **dict(zip(pieces, leaves if graph else [leaf.detach() for leaf in leaves]))}
         params = start
         for _ in range(how.inner):
             value = loss(dict(zip(names, params)), known)
@@ -151,4 +158,4 @@ def reconstruct(loss: Loss, problem: Problem, how: Optimisation, dtype: torch.dt
         iteration += 1
     if not (math.isfinite(value) and all(torch.isfinite(leaf).all() for leaf in leaves)):
         return Result(math.inf, iteration, curve, stored(problem.knowledge))
-    return Result(value, iteration, curve, stored(dict(zip(pieces, leaves))))
+    return Result(value, iteration, curve, stored({**held, **dict(zip(pieces, leaves))}))

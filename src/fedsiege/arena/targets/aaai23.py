@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fedsiege.arena.paper import aaai23, settings
+from fedsiege.arena.targets.base import Target
 
 ATTACKS = ("none", "labelflip", "fedattack", "gaussian", "lie", "fang", "clusterattack")
 ASSUMED = 0.05
@@ -14,8 +16,8 @@ ASSUMED = 0.05
 
 
 @dataclass(frozen=True)
-class Point:
-    """One cell without its seed.
+class RecommenderPoint:
+    """One cell of a recommender without its seed.
 
     Parameters
     ----------
@@ -48,6 +50,15 @@ class Point:
         """``model/dataset/attack/defense/m<share>`` with the variant, for ``--cells`` and for folders."""
         key = f"{self.model}/{self.dataset}/{self.attack}/{self.defense}/m{self.malicious:g}"
         return f"{key}/{self.variant}" if self.variant else key
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What points share that are compared with the same clean run."""
+        return self.model, self.dataset, repr(sorted(self.model_options.items()))
+
+    def rounds(self, rounds: int) -> int:
+        """Return `rounds`: every cell of a table runs equally long."""
+        return rounds
 
     def config(self, seed: int, rounds: int) -> dict[str, Any]:
         """Return the configuration of this cell for a seed, in the form that YAML holds."""
@@ -91,103 +102,76 @@ class Point:
         return {"name": self.defense, **{p: o for p, o in options.items() if o}}
 
 
-@dataclass(frozen=True)
-class Target:
-    """A table or figure that can be reproduced.
-
-    Parameters
-    ----------
-    id, title, about : str
-        Identifier for the command line, the caption in short, and what it shows.
-    points : callable
-        Yields the cells.
-    metrics : tuple of str
-        Which metrics of the test split it prints.
-    figure : bool
-        Whether it is drawn.
-    seeds : int
-        Seeds run unless told otherwise (the paper repeats five times).
-    """
-
-    id: str
-    title: str
-    about: str
-    points: Callable[[], Iterator[Point]] = field(repr=False)
-    metrics: tuple[str, ...] = ("HR@5",)
-    figure: bool = False
-    seeds: int = 5
-
-
-def _clean(group: str = "mf/ml-1m") -> Point:
+def _clean(group: str = "mf/ml-1m") -> RecommenderPoint:
     """The run that others are compared with; without an attack the malicious share changes nothing."""
     model, dataset = group.split("/")
     values = aaai23()["table1"].get(group, {}).get("none")
     paper = {"HR@5": values[0], "NDCG@5": values[1]} if values else {}
-    return Point(model, dataset, "none", paper=paper)
+    return RecommenderPoint(model, dataset, "none", paper=paper)
 
 
-def _table1() -> Iterator[Point]:
+def _table1() -> Iterator[RecommenderPoint]:
     for group, rows in aaai23()["table1"].items():
         model, dataset = group.split("/")
         for attack, (hr, ndcg) in rows.items():
-            yield Point(model, dataset, attack, paper={"HR@5": hr, "NDCG@5": ndcg})
+            yield RecommenderPoint(model, dataset, attack, paper={"HR@5": hr, "NDCG@5": ndcg})
 
 
-def _small() -> Iterator[Point]:
+def _small() -> Iterator[RecommenderPoint]:
     for model in ("mf", "sasrec"):
         for attack in ATTACKS:
-            yield Point(model, "ml-100k", attack)
+            yield RecommenderPoint(model, "ml-100k", attack)
 
 
-def _table3() -> Iterator[Point]:
+def _table3() -> Iterator[RecommenderPoint]:
     yield _clean()
     for defense, rows in aaai23()["table3"].items():
         for attack, hr in rows.items():
-            yield Point("mf", "ml-1m", attack, defense, paper={"HR@5": hr})
+            yield RecommenderPoint("mf", "ml-1m", attack, defense, paper={"HR@5": hr})
 
 
-def _table4() -> Iterator[Point]:
+def _table4() -> Iterator[RecommenderPoint]:
     yield _clean()
     for share, rows in aaai23()["table4"].items():
         for attack, hr in rows.items():
             if attack == "none":
                 continue
-            yield Point("mf", "ml-1m", attack, malicious=share, paper={"HR@5": hr})
+            yield RecommenderPoint("mf", "ml-1m", attack, malicious=share, paper={"HR@5": hr})
 
 
-def _table5() -> Iterator[Point]:
+def _table5() -> Iterator[RecommenderPoint]:
     yield _clean()
     for defense, rows in aaai23()["table5"].items():
         for attack, hr in rows.items():
-            yield Point("mf", "ml-1m", attack, defense, malicious=0.05, paper={"HR@5": hr})
+            yield RecommenderPoint("mf", "ml-1m", attack, defense, malicious=0.05, paper={"HR@5": hr})
 
 
 FIGURE2 = ("trimmedmean", "krum", "multikrum", "normbound", "fl-wbc", "union+multikrum", "union+normbound")
 
 
-def _fig2() -> Iterator[Point]:
+def _fig2() -> Iterator[RecommenderPoint]:
     yield _clean()
     printed = aaai23()["table3"]
     for defense in FIGURE2:
         for attack in ATTACKS:
             hr = printed.get(defense, {}).get(attack)
-            yield Point("mf", "ml-1m", attack, defense, paper={"HR@5": hr} if hr else {})
+            yield RecommenderPoint("mf", "ml-1m", attack, defense, paper={"HR@5": hr} if hr else {})
 
 
-def _fig3() -> Iterator[Point]:
+def _fig3() -> Iterator[RecommenderPoint]:
     yield _clean()
     for clusters in (1, 2, 4, 8, 16):
         for adaptive in (True, False):
-            yield Point(
+            yield RecommenderPoint(
                 "mf", "ml-1m", "clusterattack",
                 variant="" if adaptive and clusters == 2 else f"k{clusters}-{'adaptive' if adaptive else 'fixed'}",
                 attack_options={"clusters": clusters, "adaptive": adaptive},
             )  # fmt: skip
 
 
-def _fig4() -> Iterator[Point]:
+def _fig4() -> Iterator[RecommenderPoint]:
     for alpha, variant in ((1.0, "with-cl"), (0.0, "without-cl")):
-        yield Point(
+        yield RecommenderPoint(
             "mf", "ml-1m", "clusterattack", "union+multikrum", variant=variant,
             defense_options={"union": {"alpha": alpha}}, federation_options={"project_every": 10},
         )  # fmt: skip
@@ -210,11 +194,11 @@ UNIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def _unions() -> Iterator[Point]:
+def _unions() -> Iterator[RecommenderPoint]:
     yield _clean()
     for variant, (defense, options, federation) in UNIONS.items():
         for attack in ("none", "clusterattack"):
-            yield Point(
+            yield RecommenderPoint(
                 "mf", "ml-1m", attack, defense, variant="" if variant == "normbound" else variant,
                 defense_options=options, federation_options=federation,
             )  # fmt: skip
@@ -232,56 +216,63 @@ CLUSTERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def _attacks() -> Iterator[Point]:
+def _attacks() -> Iterator[RecommenderPoint]:
     for variant, (attack, model) in CLUSTERS.items():
         if model or not variant:
-            yield Point("mf", "ml-1m", "none", variant=variant, model_options=model)
-        yield Point("mf", "ml-1m", "clusterattack", variant=variant, attack_options=attack, model_options=model)
+            yield RecommenderPoint("mf", "ml-1m", "none", variant=variant, model_options=model)
+        yield RecommenderPoint(
+            "mf", "ml-1m", "clusterattack", variant=variant, attack_options=attack, model_options=model
+        )
 
 
-TARGETS: dict[str, Target] = {
+_target = partial(
+    Target,
+    notes=("Protocol `paper`: training negatives spare held-out items. The paper's values are means of five runs.",),
+)
+
+AAAI23: dict[str, Target] = {
     t.id: t
     for t in (
-        Target(
+        _target(
             "aaai23-table1", "Table 1: attacks without a defense",
             "HR@5 and NDCG@5 of MF and SASRec on ML-1M and Gowalla under six attacks, 1 % malicious.",
             _table1, ("HR@5", "NDCG@5"),
         ),
-        Target(
+        _target(
             "aaai23-table1-small", "Table 1 on ML-100K (not in the paper)",
             "The same attacks on the small data set, for machines without hours to spare.",
             _small, ("HR@5", "NDCG@5"), seeds=1,
         ),
-        Target(
+        _target(
             "aaai23-table3", "Table 3: ClusterAttack+CL against UNION",
             "HR@5 of MF on ML-1M under both forms of ClusterAttack with the two UNION combinations.", _table3,
         ),
-        Target(
+        _target(
             "aaai23-table4", "Table 4: share of malicious clients",
             "HR@5 of MF on ML-1M at 0.5 % and 1 % malicious, without a defense.", _table4,
         ),
-        Target(
+        _target(
             "aaai23-table5", "Table 5: UNION at 5 % malicious",
             "HR@5 of MF on ML-1M at 5 % malicious with and without the two UNION combinations.", _table5,
         ),
-        Target(
+        _target(
             "aaai23-fig2", "Figure 2: attacks under defenses",
             "HR@5 of MF on ML-1M for six attacks under seven defenses.", _fig2, figure=True,
         ),
-        Target(
+        _target(
             "aaai23-fig3", "Figure 3: adaptive clustering",
             "HR@5 against the initial number of clusters, with and without adaptation.", _fig3, figure=True,
         ),
-        Target(
+        _target(
             "aaai23-fig4", "Figure 4: gradients and uniformity",
             "PCA of uploads and densities of UNION's scores, with and without the contrastive task.",
             _fig4, figure=True, seeds=1,
         ),
-        Target(
+        _target(
             "variants-union", "UNION: the paper's, the published code's and ours",
             "HR@5 and detection of each form of UNION, clean and under ClusterAttack.", _unions, seeds=3,
         ),
-        Target(
+        _target(
             "variants-clusterattack", "ClusterAttack: what each reading gives",
             "HR@5 under ClusterAttack for each way to read the paper.", _attacks, seeds=3,
         ),
