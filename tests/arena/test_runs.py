@@ -103,6 +103,22 @@ def test_a_run_stopped_between_rounds_resumes_to_the_same_bytes(finished: Path, 
     assert contents(tmp_path / "cut") == contents(finished)
 
 
+def test_rounds_that_take_long_are_saved_by_the_clock(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "PATIENCE", 0.0)
+
+    def stop(record: object, seconds: float) -> None:
+        if record.round == 9:  # type: ignore[attr-defined]
+            raise Stop
+
+    with pytest.raises(Stop):
+        execute(small(), tmp_path / "cut", threads=1, checkpoint_every=1000, progress=stop)
+    assert checkpoint.load(tmp_path / "cut" / "checkpoint")["federation"]["done"] == 8
+    execute(small(), tmp_path / "cut", threads=1)
+    assert contents(tmp_path / "cut") == contents(finished)
+
+
 def start(config: Path, out: Path) -> subprocess.Popen[bytes]:
     code = (
         "import sys; from pathlib import Path; from fedsiege.arena.config import read; "

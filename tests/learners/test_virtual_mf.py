@@ -74,7 +74,7 @@ def test_the_loss_is_differentiable_twice_in_all_arguments() -> None:
 
 def test_the_clients_own_knowledge_reproduces_its_upload() -> None:
     learner, model = build(l2=0.0)
-    task, client, length = learner.virtual(), 4, 0.1
+    task, client, length = learner.virtual(), 2, 0.5
     user = learner.users.weight[client].double().clone()
     one = learner.train(model, Job(np.array([client]), 1, commit=False)).updates
     assert isinstance(task, AligningTask)
@@ -158,7 +158,7 @@ def test_batches_agree_and_mix_uploads_of_any_size() -> None:
 
 
 def federation(defense: str = "redefense") -> Federation:
-    fields = {**MF_RATES, "gamma": 0.7, "first": 200, "later": 20, "workers": 1}
+    fields = {**MF_RATES, "gamma": 0.7, "first": 120, "later": 20, "workers": 1}
     plugin = {"name": defense, "redefense": fields} if "+" in defense else {"name": defense, **fields}
     options = {"rounds": 4, "malicious": 0.4, "reserved": 0.4, "evaluate_every": 4}
     return assemble(small(model={"name": "mf", "dim": 32}, defense=plugin, federation=options))[0]

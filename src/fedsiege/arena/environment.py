@@ -56,12 +56,21 @@ def versions() -> dict[str, str]:
     return found
 
 
-def describe(threads: int, command: str) -> dict[str, Any]:
-    """Return the environment of a run as JSON values."""
+def accelerator(device: str) -> str:
+    """Return what a torch device is called, such as the name of a GPU; its own name for others."""
+    if not device.startswith("cuda"):
+        return device
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def describe(threads: int, command: str, device: str = "cpu") -> dict[str, Any]:
+    """Return the environment of a run, which computes on a torch `device`, as JSON values."""
     return {
         "commit": commit(),
         "versions": versions(),
-        "hardware": {"cpu": processor(), "cores": os.cpu_count(), "threads": threads, "device": "cpu"},
+        "hardware": {"cpu": processor(), "cores": os.cpu_count(), "threads": threads, "device": accelerator(device)},
         "platform": platform.platform(),
         "command": command,
         "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],

@@ -30,6 +30,8 @@ from fedsiege.metrics.detection import final, per_round
 
 environment.commit()
 Progress = Callable[[RoundRecord, float], None]
+PATIENCE = 60.0
+"""Seconds after which a checkpoint is written, however few rounds have passed."""
 
 
 class Stopped(Exception):
@@ -139,7 +141,7 @@ def execute(
     threads : int, optional
         Threads of this run; results do not depend on it for matrix factorisation.
     checkpoint_every : int
-        Rounds between checkpoints; also the most that a killed run has to repeat.
+        Rounds between checkpoints; rounds that take long are saved every minute. A killed run repeats the rest.
     progress : callable, optional
         Called after each round with its record and its wall seconds.
     command : str, optional
@@ -161,7 +163,11 @@ def execute(
             return folder.read_result()
         federation, info = assemble(config)
         _resume(federation, folder)
-        described = environment.describe(count, command or f"fedsiege run {path / 'config.yaml'} --out {path}")
+        described = environment.describe(
+            count,
+            command or f"fedsiege run {path / 'config.yaml'} --out {path}",
+            str(getattr(federation.learner, "device", "cpu")),
+        )
         checkpoint.write_atomic(
             folder.environment, json.dumps({**described, "data": info, "config_hash": config.hash}, indent=2).encode()
         )
@@ -186,20 +192,21 @@ def _rounds(
     and raises Stopped.
     """
     timed, seconds, started = 0, 0.0, time.perf_counter()
+    saved = started
     try:
         records = folder.rounds.open("a", encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write {folder.rounds}: {error.strerror}") from error
 
     def save() -> None:
-        nonlocal timed, seconds
+        nonlocal timed, seconds, saved
         records.flush()
         os.fsync(records.fileno())
         checkpoint.save(folder.checkpoint, {"federation": federation.state(), "offset": folder.rounds.stat().st_size})
         if timed:
             with folder.timing.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"round": federation.done, "rounds": timed, "seconds": seconds}) + "\n")
-        timed, seconds = 0, 0.0
+        timed, seconds, saved = 0, 0.0, time.perf_counter()
 
     with records, Interrupt() as interrupt:
         try:
@@ -211,7 +218,8 @@ def _rounds(
                 if progress is not None:
                     progress(record, spent)
                 told = stop is not None and stop()
-                if (record.round % every == 0 or interrupt.asked or told) and record.round < federation.config.rounds:
+                due = record.round % every == 0 or time.perf_counter() - saved > PATIENCE
+                if (due or interrupt.asked or told) and record.round < federation.config.rounds:
                     save()
                     if interrupt.asked:
                         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from fedsiege.kernels import columns, matrix
 
 GRAM_COLUMNS = 1 << 16
 CHOSEN_COLUMNS = 1 << 13
-"""Columns of which chosen uploads are copied at a time, into a buffer that caches hold."""
+"""Columns of which chosen uploads are copied at a time, into one buffer."""
 
 COMPILED = (torch.float32, torch.float64)
 
