@@ -27,15 +27,35 @@ LEAD = (
 )
 
 INTRO = """
-<p>Imagine many phones that train one recommender together. Nobody’s data leaves the phone: in each round some phones
+<p>Imagine many phones that train one model together. Nobody’s data leaves the phone: in each round some phones
 send the server a small suggested change of the model, an <em>upload</em>. A few of them lie. Their uploads are made
 to spoil the model: that is a <em>poisoning attack</em>. What the server does with the uploads to limit the harm is a
 <em>defense</em>. Here every attack was let loose on every defense, and the model was then put to the test.</p>
-<p><b>How to read a score.</b> For each honest person one item that they really chose was hidden. HR@5 is the share of
-people for whom it is among the model’s first five guesses; NDCG@5 also rewards a guess nearer the top. Higher is
-better. A <em>change</em> of −30% means: three of ten such hits are gone, compared with the same training without
-attack and defense.</p>
 """
+
+SCORES = {
+    "HR": (
+        "For each honest person one item that they really chose was hidden. HR@5 is the share of people for whom it is "
+        "among the model’s first five guesses; NDCG@5 also rewards a guess nearer the top. Higher is better."
+    ),
+    "TACC": "TACC is the share of test images that the model classifies rightly. Higher is better.",
+    "ASR": (
+        "ASR is how often an attacker gets the class that it wants: the share of test images taken for that class, with "
+        "the attacker’s mark in them if there is one. Here lower is better for all but the attacker."
+    ),
+}
+CHANGE = (
+    "A <em>change</em> of −30% means that three tenths of the score are gone, compared with the same training without "
+    "attack and defense."
+)
+
+
+def introduction(metrics: tuple[str, ...]) -> str:
+    """Return what a reader must know first: what was done, and how the scores at hand are read."""
+    kinds = {metric.partition("@")[0] for metric in metrics}
+    said = " ".join(text for kind, text in SCORES.items() if kind in kinds)
+    return f"{INTRO}<p><b>How to read a score.</b> {said} {CHANGE}</p>" if said else INTRO
+
 
 # key: heading, what it shows, what the picture looks like to someone who cannot see it
 SECTIONS = {
@@ -130,7 +150,7 @@ def _glance(board: Board, cells: pl.DataFrame) -> str:
 
 def _body(board: Board, made: list[Chart], cells: pl.DataFrame) -> list[tuple[str, str, str]]:
     """Return ``(key, heading, HTML)`` of all sections in order."""
-    intro = INTRO
+    intro = introduction(board.metrics)
     if board.warnings:
         intro += (
             f'<p class="warn" role="note">{len(board.warnings)} thing(s) could not be read: '
