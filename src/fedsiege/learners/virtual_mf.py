@@ -54,8 +54,9 @@ class UserTask:
     one virtual user (a client *is* one user), one inner step (the upload is one gradient), a fixed virtual rate (the
     length of the user vector does its work) and ``start="normal"``; virtual users are short and the virtual rate is
     large, so that scores add little curvature. Larger step sizes diverge late in training. On generated data honest
-    errors end between 0.1 and 0.5, those of ClusterAttack, Fang and Gaussian between 0.7 and 1. LIE is told apart in
-    the first rounds only: later on the coalition's mean, shifted, is nearly of rank one, as training is.
+    errors end between 0.1 and 0.5, those of ClusterAttack, Fang and Gaussian between 0.7 and 1. LIE is not always told
+    apart: the coalition's mean, shifted, can be as near rank one as training is. UNION's contrastive term is training
+    that virtual users do not do: with it honest uploads end between 0.5 and 0.7, so `gamma` would have to be higher.
 
     Parameters
     ----------

@@ -40,8 +40,8 @@ SCORES = {
     ),
     "TACC": "TACC is the share of test images that the model classifies rightly. Higher is better.",
     "ASR": (
-        "ASR is how often an attacker gets the class that it wants: the share of test images taken for that class, with "
-        "the attacker’s mark in them if there is one. Here lower is better for all but the attacker."
+        "ASR is how often an attacker gets the class that it wants: the share of test images taken for that class, "
+        "with the attacker’s mark in them if there is one. Here lower is better for all but the attacker."
     ),
 }
 CHANGE = (
