@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean, pstdev
 from typing import Any
-
-import numpy as np
 
 FIRST = 5
 """Rounds whose reconstruction errors are summed up."""
@@ -41,8 +40,8 @@ class Effort:
         if not self.iterations:
             return None
         errors = {
-            group: {"mean": float(np.mean(values)), "std": float(np.std(values)), "n": len(values)}
+            group: {"mean": fmean(values), "std": pstdev(values), "n": len(values)}
             for group, values in self.errors.items()
             if values
         }
-        return {"aoi": float(np.mean(self.iterations)), "errors": errors}
+        return {"aoi": fmean(self.iterations), "errors": errors}
