@@ -39,6 +39,9 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/rounds.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/aggregation.py --no-peers
+	$(BIN)/python benchmarks/local_training.py
+	$(BIN)/python benchmarks/reconstruction.py
 
 clean:
 	rm -rf $(VENV) build docs/_build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache
