@@ -16,6 +16,7 @@ from fedsiege.report.cells import NONE, cost, curves, detection, orders, represe
 from fedsiege.report.chart import ROWS, Chart, Choice, bare, first_cells, thin_rounds
 from fedsiege.report.collect import Board
 from fedsiege.report.densities import densities
+from fedsiege.report.fits import shown, verdicts
 
 WHO = ["benign", "malicious"]
 # Rows that a page can hold and still open at once.
@@ -251,6 +252,65 @@ def densities_chart(board: Board, cells: pl.DataFrame) -> Chart:
     )
 
 
+def fits_chart(board: Board) -> Chart:
+    """Return how well training reproduces each client's first upload, a panel for each attack."""
+    attacks, defenses = orders(board)
+    cell = ["group", "attack", "defense"]
+    judged = verdicts(board)
+    bad = pl.col("who") == "malicious"
+    counts = judged.group_by(cell).agg(
+        (bad & (pl.col("verdict") == "rejected")).sum().alias("caught"), bad.sum().alias("all_bad"),
+        (~bad & (pl.col("verdict") == "rejected")).sum().alias("wronged"), (~bad).sum().alias("all_good"),
+    )  # fmt: skip
+    rows = shown(judged).join(board.fits.select("run", "client", "step", "error"), on=["run", "client"])
+    rows = rows.filter(pl.col("error").is_finite()).join(counts, on=cell, maintain_order="left")
+    rows = _ranked(rows, attacks, defenses).with_columns(
+        pl.when(pl.col("all_bad") > 0)
+        .then(pl.format("{} · rejected {}/{} and {}/{}", "attack", "caught", "all_bad", "wronged", "all_good"))
+        .otherwise(pl.format("{} · rejected {}/{}", "attack", "wronged", "all_good"))
+        .alias("panel"),
+        pl.format("γ {}, at most {} iterations", "gamma", "budget").alias("rule"),
+        (pl.col("step") == pl.col("step").max().over(*cell, "client")).alias("last"),
+        pl.col("attack").replace_strict({a: i for i, a in enumerate(attacks)}, return_dtype=pl.Int64).alias("rank"),
+    )
+    rows = rows.select(
+        "group", "attack", "defense", "rank", "panel", "client", "who", "verdict", "round", "iterations", "final",
+        "step", "error", "last", "gamma", "rule",
+    )  # fmt: skip
+    rows = first_cells(rows, _UPLOAD_ROWS)
+    axis = alt.Axis(values=[0, *(4**k for k in range(8))], format="~s", labelOverlap=True)
+    base = alt.Chart().encode(
+        x=alt.X("step:Q", title="iterations", scale=alt.Scale(type="symlog", nice=False), axis=axis),
+        y=alt.Y("error:Q", title="error", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=5)),
+        tooltip=[
+            alt.Tooltip("client:Q"), alt.Tooltip("who:N"), alt.Tooltip("verdict:N"),
+            alt.Tooltip("final:Q", title="error at the end", format=".4g"),
+            alt.Tooltip("iterations:Q", title="iterations made"), alt.Tooltip("round:Q"), alt.Tooltip("rule:N"),
+        ],
+    )  # fmt: skip
+    line = base.mark_line(strokeWidth=1.4, opacity=0.55).encode(
+        color=alt.Color("who:N", title="client"), strokeDash=alt.StrokeDash("who:N", title="client"), detail="client:N"
+    )
+    ends = base.transform_filter("datum.last")
+    dots = ends.mark_point(filled=True, size=46, opacity=0.85).encode(
+        color=alt.Color("who:N", title="client"), shape=alt.Shape("who:N", title="client")
+    )
+    # Crosses share the scales of the clients, so that one legend names all three; those not wanted are invisible.
+    seen = alt.condition("datum.verdict == 'rejected'", alt.value(1), alt.value(0))
+    crosses = ends.mark_point(filled=False, size=80, strokeWidth=1.4).encode(
+        color=alt.Color("verdict:N", title="client"), shape=alt.Shape("verdict:N", title="client"), opacity=seen
+    )
+    rule = alt.Chart().mark_rule(strokeDash=[5, 4], strokeWidth=1.3).encode(y="mean(gamma):Q")
+    text = alt.Chart().mark_text(align="left", baseline="top", dx=5, dy=5, fontSize=11).encode(
+        x=alt.value(0), y="mean(gamma):Q", text="min(rule):N"
+    )  # fmt: skip
+    chart = alt.layer(line, dots, crosses, rule, text, data=ROWS).properties(height=210).facet(
+        facet=alt.Facet("panel:N", sort=alt.EncodingSortField("rank", op="min"), title=None), columns=3
+    )  # fmt: skip
+    choices = (Choice("group", "Setting"), Choice("defense", "Defense"))
+    return Chart("fits", bare(chart), rows, choices, "who", tuple(WHO), "panel", 270, 74, digits=4)
+
+
 def cost_chart(board: Board) -> Chart:
     """Return what each defense costs when nobody attacks: the clean score, and the time of a round."""
     _, defenses = orders(board)
@@ -305,6 +365,7 @@ def charts(board: Board, cells: pl.DataFrame) -> list[Chart]:
         detection_chart(board),
         points_chart(board, cells),
         densities_chart(board, cells),
+        fits_chart(board),
         cost_chart(board),
     ]
     return [chart for chart in made if not chart.rows.is_empty()]

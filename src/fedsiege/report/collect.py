@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,13 @@ _POINTS: dict[str, Any] = {
 _SCORES: dict[str, Any] = {
     "run": pl.Int64, "round": pl.Int64, "malicious": pl.Boolean, "rejected": pl.Boolean, "score": pl.Float64,
 }  # fmt: skip
+_FITS: dict[str, Any] = {
+    "run": pl.Int64, "client": pl.Int64, "round": pl.Int64, "malicious": pl.Boolean, "iterations": pl.Int64,
+    "step": pl.Int64, "error": pl.Float64,
+}  # fmt: skip
+_RULES: dict[str, Any] = {"run": pl.Int64, "gamma": pl.Float64, "budget": pl.Int64, "early": pl.Boolean}
+# The defense that reconstructs uploads, and the settings that make its verdicts.
+_RECONSTRUCTING = "redefense"
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,10 @@ class Board:
         What could not be read.
     unfinished : int
         Runs that have started and not ended.
+    fits : polars.DataFrame
+        ``run, client, round, malicious, iterations, step, error, gamma, budget, early``: where uploads were
+        reconstructed, the errors of each client's first fit before outer steps, NaN where not finite. ``gamma`` is the
+        error that is accepted, ``budget`` the most iterations, ``early`` whether a fit ends once it is below gamma.
     """
 
     root: Path
@@ -86,6 +97,7 @@ class Board:
     metrics: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unfinished: int = 0
+    fits: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={**_FITS, **_RULES}))
 
     @property
     def grouped(self) -> pl.DataFrame:
@@ -156,8 +168,26 @@ def _read(path: Path, root: Path, warnings: list[str]) -> tuple[dict[str, Any], 
             row[f"{moment} {metric}"] = _number(value)
     for metric in DETECTION:
         row[metric] = _number(result["detection"].get(metric))
+    row["rule"] = _rule(config["defense"])
     row.update(_circumstances(folder, name, warnings))
     return row, config
+
+
+def _rule(defense: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the verdicts of a defense by reconstruction depend on, and the prefix of what it tells."""
+    parts = str(defense["name"]).split("+")
+    if _RECONSTRUCTING not in parts:
+        return None
+    alone = len(parts) == 1
+    spec = defense if alone else defense.get(_RECONSTRUCTING) or {}
+    if not {"gamma", "first", "schedule"} <= spec.keys():
+        return None
+    return {
+        "prefix": "" if alone else f"{_RECONSTRUCTING}.",
+        "gamma": float(spec["gamma"]),
+        "budget": int(spec["first"]),
+        "early": spec["schedule"] == "dynamic",
+    }
 
 
 def _circumstances(folder: RunFolder, name: str, warnings: list[str]) -> dict[str, Any]:
@@ -247,7 +277,8 @@ def _scan_all(rows: list[dict[str, Any]], root: Path, warnings: list[str]) -> li
             budget -= path.stat().st_size
             if not first and budget < 0:
                 continue
-            read = scan(path, row["attack_name"] != "none", uploads=first)
+            fits = row["rule"]["prefix"] if first and row["rule"] else None
+            read = scan(path, row["attack_name"] != "none", uploads=first, fits=fits)
         except OSError as error:
             warnings.append(f"{row['path']}: rounds.jsonl cannot be read ({error.strerror})")
             continue
@@ -310,6 +341,7 @@ def collect(root: Path) -> Board:
     columns = {**_RUNS, **{f"{moment} {name}": pl.Float64 for moment in MOMENTS for name in metrics}}
     scans = _scan_all(rows, root, warnings)
     curves = [{"run": run, **entry} for run, found in scans for entry in found.curve]
+    rules = [{"run": row["run"], **row["rule"]} for row in rows if row["rule"]]
     table = [{name: row.get(name) for name in columns} for row in rows]
     return Board(
         root,
@@ -324,4 +356,9 @@ def collect(root: Path) -> Board:
         tuple(metrics),
         tuple(warnings),
         unfinished,
+        _frame(scans, "fits", _FITS).join(
+            pl.DataFrame([{name: rule[name] for name in _RULES} for rule in rules], schema=_RULES),
+            on="run",
+            maintain_order="left",
+        ),
     )

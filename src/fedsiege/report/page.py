@@ -20,6 +20,7 @@ from fedsiege.report.cells import cells as make_cells
 from fedsiege.report.cells import cost, detection
 from fedsiege.report.charts import Chart, charts
 from fedsiege.report.collect import Board
+from fedsiege.report.fits import shown, sweeps, verdicts
 
 LEAD = (
     "Who wins when some participants of federated learning try to spoil the shared model: "
@@ -91,6 +92,16 @@ SECTIONS = {
         "well the score tells the two apart within a round: 0.5 is guessing, 1 is certain.",
         "Density curves of scores of benign and malicious uploads, one panel for each third of the run",
     ),
+    "fits": (
+        "Whose upload training can reproduce",
+        "FedREDefense trains a few invented samples until they reproduce a client’s upload. One line for each client, "
+        "in the first round that judged it: the error that is left after so many iterations (at most 60 clients of "
+        "one seed). The dashed rule is the threshold γ. Whoever ends above it is rejected (a cross). Above each panel: "
+        "how many malicious and how many benign clients were rejected. A verdict belongs to the model, the budget of "
+        "iterations and γ together: with another model, fewer iterations or another γ it may be the opposite.",
+        "Line charts of reconstruction error over iterations, one line for each client, one panel for each attack; "
+        "the tables below hold the verdicts",
+    ),
     "cost": (
         "What a defense costs when nobody attacks",
         "The score that is left with the defense in place and every client honest, and how long a round takes. Dashed: "
@@ -102,8 +113,8 @@ SECTIONS = {
 
 _SHORT = {
     "about": "About", "glance": "In one look", "ran": "What was run", "grid": "Heat map", "curves": "Learning",
-    "detection": "Detection", "points": "Uploads", "densities": "Scores", "cost": "Cost", "repeat": "Repeat",
-    "notes": "Notes",
+    "detection": "Detection", "points": "Uploads", "densities": "Scores", "fits": "Reconstruction", "cost": "Cost",
+    "repeat": "Repeat", "notes": "Notes",
 }  # fmt: skip
 
 
@@ -133,6 +144,22 @@ def _tables(board: Board, cells: pl.DataFrame) -> dict[str, list[tuple[str, str]
         "detection": [(g, tables.detection(caught, g)) for g in board.groups if g in judged],
         "cost": [(g, tables.cost(price, g, metric)) for g in board.groups if g in priced],
     }
+
+
+def _fits(board: Board) -> str:
+    """Return what stands under the curves of reconstructions: verdicts at other thresholds and budgets, clients."""
+    judged = verdicts(board)
+    drawn = shown(judged)
+    content = ""
+    for number, sweep in enumerate(sweeps(board, judged)):
+        name = f"{sweep.group}, {sweep.defense}"
+        html = tables.thresholds(sweep)
+        if number == 0:
+            content += f"<h3>At which γ and budget who is rejected</h3>{html}"
+        else:
+            content += tables.folded(f"At which γ and budget who is rejected: {name}", html)
+        content += tables.folded(f"Each client: {name}", tables.clients(drawn, sweep.group, sweep.defense))
+    return content
 
 
 def _glance(board: Board, cells: pl.DataFrame) -> str:
@@ -172,6 +199,8 @@ def _body(board: Board, made: list[Chart], cells: pl.DataFrame) -> list[tuple[st
         content = _figure(chart.key)
         for group, html in under.get(chart.key, []):
             content += tables.folded(f"As a table: {group}", html)
+        if chart.key == "fits":
+            content += _fits(board)
         parts.append((chart.key, SECTIONS[chart.key][0], content))
     repeat = "".join(tables.folded(g, tables.commands(board, cells, g)) for g in board.groups)
     parts.append(

@@ -14,10 +14,16 @@ import numpy as np
 CURVE_ROUNDS = 60
 POINT_ROUNDS = 6
 SCORE_ROUNDS = 300
+# First fits of uploads are looked for in so many rounds, until so many clients are known.
+FIT_ROUNDS = 100
+FIT_CLIENTS = 600
 
 _EVALUATED = re.compile(rb'"metrics":\s*\{\s*"')
 _PROJECTED = re.compile(rb'"projection":\s*\[')
 _ATTACKED = re.compile(rb'"malicious":\s*\[\s*\d')
+_FITTED = re.compile(rb'curves":\s*\[\s*\[')
+# Why a defense by reconstruction rejects; in a composition, other reasons are those of the parts beside it.
+FIT_REASONS = ("not reconstructed by training", "zero update", "expelled before")
 
 
 @dataclass
@@ -32,6 +38,9 @@ class Scan:
         ``round, x, y, malicious, rejected`` of projected rounds.
     scores : list of dict of arrays
         ``round, score, malicious, rejected`` of rounds with scores.
+    fits : list of dict of arrays
+        ``client, round, malicious, iterations, step, error`` of the first fit of each upload's client: the errors
+        before those steps, NaN where not finite.
     damaged : int
         Lines that could not be read.
     """
@@ -39,6 +48,7 @@ class Scan:
     curve: list[dict[str, Any]] = field(default_factory=list)
     points: list[dict[str, np.ndarray]] = field(default_factory=list)
     scores: list[dict[str, np.ndarray]] = field(default_factory=list)
+    fits: list[dict[str, np.ndarray]] = field(default_factory=list)
     damaged: int = 0
 
 
@@ -91,7 +101,41 @@ def _curve(record: dict[str, Any]) -> dict[str, Any]:
     return {**scores, "round": int(record["round"]), "loss": None if loss is None else float(loss)}
 
 
-def scan(path: Path, attacking: bool, uploads: bool = True) -> Scan:
+def steps(iterations: int) -> list[int]:
+    """Return before which outer steps the curve of a fit holds the error: 0, 1, 2, 4, 8, … and the last."""
+    powers = [1 << k for k in range(iterations.bit_length()) if 1 << k < iterations]
+    return [0, *powers, iterations] if iterations else [0]
+
+
+def _fits(record: dict[str, Any], attacking: bool, prefix: str, known: set[int]) -> dict[str, np.ndarray] | None:
+    """Return the fits of clients that are not among the `known`, and add them there."""
+    info = record["info"]
+    if f"{prefix}curves" not in info:
+        return None
+    curves, iterations = info[f"{prefix}curves"], info[f"{prefix}iterations"]
+    cohort, bad = record["cohort"], set(record["malicious"]) if attacking else set()
+    places = list(range(len(cohort)))
+    if len(curves) != len(cohort):  # parts in front kept some uploads from it
+        foreign = {client for client, reason in record["rejected"] if reason not in FIT_REASONS}
+        places = [place for place in places if cohort[place] not in foreign]
+    if len(curves) != len(places):
+        return None
+    made: list[tuple[int, int, bool, int, int, float | None]] = []
+    for place, curve, total in zip(places, curves, iterations):
+        who = int(cohort[place])
+        if who in known or (not curve and record["norm"][place] != 0):
+            continue
+        known.add(who)
+        # An update of zero norm has the error 1 without any fit.
+        for step, error in zip(steps(int(total)), curve or [1.0], strict=True):
+            made.append((who, int(record["round"]), who in bad, int(total), step, error))
+    if not made:
+        return None
+    columns = zip(("client", "round", "malicious", "iterations", "step", "error"), zip(*made))
+    return {name: _floats(values) if name == "error" else np.array(values) for name, values in columns}
+
+
+def scan(path: Path, attacking: bool, uploads: bool = True, fits: str | None = None) -> Scan:
     """Return what plots need of a run's ``rounds.jsonl``, thinned evenly over the run.
 
     Parameters
@@ -102,6 +146,8 @@ def scan(path: Path, attacking: bool, uploads: bool = True) -> Scan:
         Whether the run has an attack; without one no upload counts as malicious.
     uploads : bool
         Whether projections and scores are wanted besides the curve.
+    fits : str, optional
+        What stands in front of ``curves`` in the rounds' info if uploads were reconstructed and that is wanted.
 
     Raises
     ------
@@ -154,4 +200,10 @@ def scan(path: Path, attacking: bool, uploads: bool = True) -> Scan:
         places = attacked if attacking and attacked.size else np.arange(lines.ends.size)
         if any(r.get("score") is not None for r in records(spread(places, 5))):
             collect(spread(places, SCORE_ROUNDS), score, found.scores)
+    if fits is not None:
+        known: set[int] = set()
+        for place in lines.holding(_FITTED)[:FIT_ROUNDS]:
+            collect(np.array([place]), lambda record: _fits(record, attacking, fits, known), found.fits)
+            if len(known) >= FIT_CLIENTS:
+                break
     return found

@@ -11,6 +11,7 @@ import polars as pl
 from fedsiege.report import words
 from fedsiege.report.cells import NONE, describe_seeds, orders
 from fedsiege.report.collect import DETECTION, Board
+from fedsiege.report.fits import Sweep
 from fedsiege.report.labels import percent
 
 
@@ -134,6 +135,64 @@ def detection(frame: pl.DataFrame, group: str) -> str:
     head = ["defense", "attack", *DETECTION]
     caption = f"How uploads were judged, {group}: mean over seeds ± half of the 95% interval"
     return table(caption, head, rows, numeric=range(2, 2 + len(DETECTION)))
+
+
+def _share(part: int, whole: int) -> str:
+    return percent(round(part / whole, 3)) if whole else "–"
+
+
+def thresholds(sweep: Sweep) -> str:
+    """Return at which γ and within how many iterations one defense's clients would be rejected, by attack."""
+    rows = []
+    for gamma in sweep.gammas:
+        own = " (as run)" if gamma == sweep.gamma else ""
+        if not sweep.known(gamma):
+            rows.append([f"{gamma:g}", "any", *("–" for _ in sweep.attacks)])
+            continue
+        for budget in sweep.budgets:
+            texts = []
+            for attack in sweep.attacks:
+                bad, good = sweep.rejected(attack, gamma, budget)
+                texts.append(
+                    f"{_share(bad, sweep.bad[attack])}<small>benign {_share(good, sweep.good[attack])}</small>"
+                )
+            rows.append([f"{gamma:g}{own}", f"{budget:,}", *texts])
+    head = ["γ", "iterations at most"]
+    for attack in sweep.attacks:
+        counts = [f"{n[attack]} {who}" for n, who in ((sweep.bad, "malicious"), (sweep.good, "benign")) if n[attack]]
+        head.append(f"{escape(attack)} ({', '.join(counts)})")
+    caption = (
+        f"Malicious clients, and below them benign ones, whose first upload would be rejected at another γ or with "
+        f"fewer iterations, {sweep.group}, {sweep.defense}: one seed, run with γ {sweep.gamma:g} and a budget of "
+        f"at most {words.counted(sweep.budget, 'iteration')}"
+    )
+    said = (
+        f"These fits end as soon as the error is below γ. So an error found at γ {sweep.gamma:g} says nothing for a "
+        f"smaller γ (–): the fit might have gone on and reached it."
+        if sweep.early
+        else "These fits use up their budget whatever γ is, so their errors hold for every γ."
+    )
+    lost = f" Without a finite error, a client counts as rejected: {sweep.lost}." if sweep.lost else ""
+    return f'{table(caption, head, rows, numeric=(1,))}<p class="soft">{escape(said + lost)}</p>'
+
+
+def clients(frame: pl.DataFrame, group: str, defense: str) -> str:
+    """Return the verdict on each client whose curve is drawn."""
+    mine = frame.filter((pl.col("group") == group) & (pl.col("defense") == defense))
+    rows = [
+        [
+            escape(row["attack"]),
+            str(row["client"]),
+            row["who"],
+            str(row["round"]),
+            f"{row['iterations']:,}",
+            f"{row['final']:.4g}" if row["final"] is not None and row["final"] < float("inf") else "not finite",
+            row["verdict"],
+        ]
+        for row in mine.iter_rows(named=True)
+    ]
+    head = ["attack", "client", "who", "round", "iterations", "error", "verdict"]
+    return table(f"Verdicts on first uploads, {group}, {defense}", head, rows, numeric=(1, 3, 4, 5))
 
 
 def cost(frame: pl.DataFrame, group: str, metric: str) -> str:

@@ -49,6 +49,11 @@ def seeds(n: int) -> str:
     return "1 seed" if n == 1 else f"{n} seeds"
 
 
+def counted(n: int, what: str) -> str:
+    """Return a number with its noun: ``1 iteration``, ``2,000 iterations``."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def milliseconds(value: float) -> str:
     """Return milliseconds with three significant digits."""
     if value >= 100:

@@ -65,6 +65,8 @@ class Setting:
         Rate of local SGD.
     caps : (int, int) or None
         Most outer iterations of redefense at a client's first participation and later; None: those of Table 7.
+    steps : dict of str to float
+        Rates of redefense that replace Table 7's, which suit the paper's local rate alone.
     groups : int
         Groups of FLCert.
     cold_start, window : int
@@ -84,6 +86,7 @@ class Setting:
     samples: int | None = None
     lr: float = 1e-3
     caps: tuple[int, int] | None = None
+    steps: Mapping[str, float] = field(default_factory=dict)
     groups: int = 10
     cold_start: int = 50
     window: int = 10
@@ -216,6 +219,7 @@ class ImagePoint:
             "pairs": 10,
             "inner": 5,
             **{name: table7[name] for name in RATES},
+            **self.setting.steps,
             "first": first * self.epochs,
             "later": round(later * self.epochs / self.cohort),
             # B.3: continuous refines by 60 iterations, intermittent fits as long as at first, every tenth round.
