@@ -270,6 +270,7 @@ def fits_chart(board: Board) -> Chart:
         .otherwise(pl.format("{} · rejected {}/{}", "attack", "wronged", "all_good"))
         .alias("panel"),
         pl.format("γ {}, at most {} iterations", "gamma", "budget").alias("rule"),
+        pl.min_horizontal("error", pl.max_horizontal(2.0, 2 * pl.col("gamma"))),
         (pl.col("step") == pl.col("step").max().over(*cell, "client")).alias("last"),
         pl.col("attack").replace_strict({a: i for i, a in enumerate(attacks)}, return_dtype=pl.Int64).alias("rank"),
     )
@@ -301,8 +302,9 @@ def fits_chart(board: Board) -> Chart:
         color=alt.Color("verdict:N", title="client"), shape=alt.Shape("verdict:N", title="client"), opacity=seen
     )
     rule = alt.Chart().mark_rule(strokeDash=[5, 4], strokeWidth=1.3).encode(y="mean(gamma):Q")
-    text = alt.Chart().mark_text(align="left", baseline="top", dx=5, dy=5, fontSize=11).encode(
-        x=alt.value(0), y="mean(gamma):Q", text="min(rule):N"
+    # No curve comes near this corner: errors begin near 1.
+    text = alt.Chart().mark_text(align="left", baseline="bottom", fontSize=11).encode(
+        x=alt.value(6), y=alt.value(204), text="min(rule):N"
     )  # fmt: skip
     chart = alt.layer(line, dots, crosses, rule, text, data=ROWS).properties(height=210).facet(
         facet=alt.Facet("panel:N", sort=alt.EncodingSortField("rank", op="min"), title=None), columns=3

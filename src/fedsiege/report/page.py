@@ -96,9 +96,10 @@ SECTIONS = {
         "Whose upload training can reproduce",
         "FedREDefense trains a few invented samples until they reproduce a client’s upload. One line for each client, "
         "in the first round that judged it: the error that is left after so many iterations (at most 60 clients of "
-        "one seed). The dashed rule is the threshold γ. Whoever ends above it is rejected (a cross). Above each panel: "
-        "how many malicious and how many benign clients were rejected. A verdict belongs to the model, the budget of "
-        "iterations and γ together: with another model, fewer iterations or another γ it may be the opposite.",
+        "one seed; errors far above γ are drawn at the upper edge). The dashed rule is the threshold γ. Whoever ends "
+        "above it is rejected: a cross; at 0 it is an empty upload, which is not fitted. Above each panel: how many "
+        "malicious and how many benign clients were rejected. A verdict belongs to the model, the budget of iterations "
+        "and γ together: with another model, another budget or another γ it may be the opposite.",
         "Line charts of reconstruction error over iterations, one line for each client, one panel for each attack; "
         "the tables below hold the verdicts",
     ),

@@ -145,7 +145,6 @@ def thresholds(sweep: Sweep) -> str:
     """Return at which γ and within how many iterations one defense's clients would be rejected, by attack."""
     rows = []
     for gamma in sweep.gammas:
-        own = " (as run)" if gamma == sweep.gamma else ""
         if not sweep.known(gamma):
             rows.append([f"{gamma:g}", "any", *("–" for _ in sweep.attacks)])
             continue
@@ -156,7 +155,8 @@ def thresholds(sweep: Sweep) -> str:
                 texts.append(
                     f"{_share(bad, sweep.bad[attack])}<small>benign {_share(good, sweep.good[attack])}</small>"
                 )
-            rows.append([f"{gamma:g}{own}", f"{budget:,}", *texts])
+            own = " (as run)" if (gamma, budget) == (sweep.gamma, sweep.budget) else ""
+            rows.append([f"{gamma:g}", f"{budget:,}{own}", *texts])
     head = ["γ", "iterations at most"]
     for attack in sweep.attacks:
         counts = [f"{n[attack]} {who}" for n, who in ((sweep.bad, "malicious"), (sweep.good, "benign")) if n[attack]]
@@ -173,7 +173,7 @@ def thresholds(sweep: Sweep) -> str:
         else "These fits use up their budget whatever γ is, so their errors hold for every γ."
     )
     lost = f" Without a finite error, a client counts as rejected: {sweep.lost}." if sweep.lost else ""
-    return f'{table(caption, head, rows, numeric=(1,))}<p class="soft">{escape(said + lost)}</p>'
+    return f'{table(caption, head, rows, numeric=(0, 1))}<p class="soft">{escape(said + lost)}</p>'
 
 
 def clients(frame: pl.DataFrame, group: str, defense: str) -> str:
