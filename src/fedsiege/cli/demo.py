@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Demo:
     """Poison and defend a small model: a grid of attacks and defenses, and a report.
 
-    Takes about two minutes on two cores and needs no network. What runs is written in the package's
+    Takes two to three minutes on two cores and needs no network. What runs is written in the package's
     arena/demo.yaml and arena/demo_images.yaml. Stopped, it goes on where it was.
 
     Parameters
