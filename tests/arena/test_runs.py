@@ -202,6 +202,21 @@ def test_a_damaged_checkpoint_is_named_with_its_remedy(tmp_path: Path) -> None:
         execute(small(), tmp_path / "run", threads=1)
 
 
+def test_a_checkpoint_of_another_version_is_named_with_its_remedy(tmp_path: Path) -> None:
+    def stop(record: object, seconds: float) -> None:
+        if record.round == 8:  # type: ignore[attr-defined]
+            raise Stop
+
+    with pytest.raises(Stop):
+        execute(small(), tmp_path / "run", threads=1, checkpoint_every=7, progress=stop)
+    file = tmp_path / "run" / "checkpoint"
+    state = checkpoint.load(file)
+    state["federation"]["model"] = state["federation"].pop("models")
+    checkpoint.save(file, state)
+    with pytest.raises(RunError, match=r"another version.*'models'.*delete it"):
+        execute(small(), tmp_path / "run", threads=1)
+
+
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(record: object, seconds: float) -> None:
         if record.round == 8:  # type: ignore[attr-defined]

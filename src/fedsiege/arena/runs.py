@@ -112,8 +112,13 @@ def _resume(federation: Federation, folder: RunFolder) -> None:
     offset = 0
     if folder.checkpoint.exists():
         state = checkpoint.load(folder.checkpoint)
-        federation.load(state["federation"])
-        offset = int(state["offset"])
+        try:
+            federation.load(state["federation"])
+            offset = int(state["offset"])
+        except (KeyError, ValueError) as error:
+            raise RunError(
+                f"{folder.checkpoint} was written by another version of FedSiege ({error}); delete it to start over"
+            ) from error
     if folder.rounds.exists():
         if folder.rounds.stat().st_size < offset:
             raise RunError(f"{folder.rounds} is shorter than its checkpoint says; delete the folder and start over")
