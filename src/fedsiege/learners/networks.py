@@ -13,7 +13,8 @@ def table_cnn(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """Return the CNN of Tables 5 and 6 of Xie et al. (ICML 2024).
 
     Two 3×3 convolutions without padding, each with ReLU and 2×2 max pooling, and one hidden layer: 30, 50 and 100
-    wide for one input channel (Table 5), 32, 64 and 512 for three (Table 6). The tables leave padding open.
+    wide for one input channel (Table 5), 32, 64 and 512 for three (Table 6). The tables leave padding open. ReLU
+    follows pooling, which gives the same values as the other order at a quarter of ReLU's cost.
 
     Parameters
     ----------
@@ -26,8 +27,8 @@ def table_cnn(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     a, b, hidden = (30, 50, 100) if channels == 1 else (32, 64, 512)
     size = ((height - 2) // 2 - 2) // 2 * (((width - 2) // 2 - 2) // 2)
     return nn.Sequential(
-        nn.Conv2d(channels, a, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(a, b, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(channels, a, 3), nn.MaxPool2d(2), nn.ReLU(),
+        nn.Conv2d(a, b, 3), nn.MaxPool2d(2), nn.ReLU(),
         nn.Flatten(), nn.Linear(b * size, hidden), nn.ReLU(), nn.Linear(hidden, classes),
     )  # fmt: skip
 
