@@ -16,7 +16,7 @@ from fedsiege.arena.targets.images import BETA, ImagePoint, Setting
 ROUNDS = 500
 """Communication rounds (section 5.1.4)."""
 
-LITE_ROUNDS = 30
+LITE_ROUNDS = 20
 LITE_LR = 0.02
 LITE_FIRST = 150
 LITE_LATER = 150
