@@ -15,7 +15,7 @@ ROOT = Path(fedsiege.__file__).parent
 LAYERS = [
     {"cli"},
     {"report"},
-    {"arena"},
+    {"arena", "redteam"},
     {"federation", "flower"},
     {"attacks", "defenses", "learners"},
     {"updates", "data", "metrics", "optim", "kernels"},
@@ -32,6 +32,7 @@ NEVER = {
     ("learners", "defenses"): "a learner knows no defense",
     ("data", "metrics"): "data sets know nothing of scores",
     ("updates", "data"): "uploads know nothing of data sets",
+    ("flower", "attacks"): "production carries no attack",
     ("metrics", "data"): "metrics do not ask who computed what",
 }
 """Forbidden inside a layer or to one below, beyond the order of layers."""

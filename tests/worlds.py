@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fedsiege.attacks import Attack, AttackView, Knowledge
+from fedsiege.attacks import Attack, AttackView, Knowledge, Rehearsal
 from fedsiege.defenses import DefenseView
 from fedsiege.learners.base import ItemTask, Labelled, LocalData, ModelView, Pairs
 from fedsiege.rng import generator
@@ -115,6 +115,14 @@ class World:
         def task(clients: np.ndarray, task: ItemTask) -> UpdateBatch:
             return self.honest(clients, 7000 + round_)
 
+        def rehearse(uploads: UpdateBatch) -> Rehearsal:
+            whole = self.honest(np.concatenate([benign, uploads.clients]), round_)
+            places = np.arange(benign.size, whole.n)
+            whole = whole.replace(places, uploads)
+            accepted = whole.norms < 60 * self.scale
+            weights = accepted / max(accepted.sum(), 1)
+            return Rehearsal(accepted[places], whole.weighted_sum(weights) if accepted.any() else None)
+
         return AttackView(
             attack.knowledge if grants is None else grants,
             self.spec,
@@ -128,6 +136,7 @@ class World:
             task,
             lambda: self.honest(benign, round_),
             lambda uploads: uploads.norms < 60 * self.scale,
+            rehearse,
         )
 
     def defense_view(self, round_: int = 1, told: int | None = None) -> DefenseView:

@@ -44,6 +44,14 @@ class Entry:
     capabilities: tuple[str, ...] = ()
 
 
+ADAPTIVE = "adaptive"
+"""What stands before the brackets in ``adaptive(minmax)``."""
+
+WRAPPERS: dict[Kind, str] = {
+    "attacks": "Any attack may be wrapped, as in adaptive(minmax), to ask a copy of the defense how far it may go."
+}
+"""What ``fedsiege list`` says of plug-ins that take another one's name."""
+
 _extra: dict[tuple[Kind, str], type] = {}
 
 
@@ -176,3 +184,10 @@ def load(kind: Kind, name: str) -> Any:
         raise ConfigError(f"unknown {SINGULAR[kind]} {name!r}: {nearest(name, known)}")
     entry = known[name]
     return getattr(importlib.import_module(entry.module), entry.cls)
+
+
+def wrapped(kind: Kind, name: str) -> str | None:
+    """Return the name in the brackets of ``adaptive(NAME)``, None if `name` is not of that form or not an attack's."""
+    if kind != "attacks" or not name.startswith(f"{ADAPTIVE}(") or not name.endswith(")"):
+        return None
+    return name[len(ADAPTIVE) + 1 : -1]

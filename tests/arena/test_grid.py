@@ -48,16 +48,5 @@ def test_two_configurations_cannot_share_a_folder(tmp_path: Path) -> None:
         run_cells([cell(tmp_path, "a"), cell(tmp_path, "a", seed=1)])
 
 
-def test_an_unexpected_error_leaves_its_traceback(tmp_path: Path) -> None:
-    from concurrent.futures import Future
-
-    (tmp_path / "a").mkdir()
-    future: Future[dict[str, object]] = Future()
-    future.set_exception(ZeroDivisionError("oh"))
-    outcome = grid._outcome(cell(tmp_path, "a"), future)
-    assert outcome.error == "ZeroDivisionError: oh"
-    assert "ZeroDivisionError" in (tmp_path / "a" / "error.txt").read_text()
-
-
 def test_jobs_fit_the_machine() -> None:
     assert 1 <= grid.default_jobs() <= 1024

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from fedsiege.arena import grid
+from fedsiege.arena import work
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.grid import Cell, run_cells
 from fedsiege.arena.runs import Stopped, execute
@@ -36,21 +35,23 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_never_stopped(tmp_path: Path) 
 
 def test_a_worker_stops_when_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr(grid, "time", SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    news = SimpleNamespace(put=lambda event: None)
+    monkeypatch.setattr(work, "time", SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic))
 
-    def work(until: float | None) -> dict | None:
-        return grid._work(0, small().to_dict(), str(tmp_path / "run"), 1, news, until)
+    def run(until: float | None) -> work.Report:
+        task = work.Task(0, small().to_dict(), str(tmp_path / "run"), until=until)
+        return work.work(task, lambda event: None)
 
-    assert work(3) is None
+    assert run(3).kind == "stopped"
     folder = RunFolder(tmp_path / "run")
     assert folder.checkpoint.exists()
     assert len(list(folder.read_rounds())) == 3
     # Time is up before it begins.
-    assert work(3) is None
+    assert run(3).kind == "stopped"
     assert len(list(folder.read_rounds())) == 3
-    assert work(None)["rounds"] == 30  # type: ignore[index]
+    done = run(None)
+    assert done.kind == "finished"
+    assert done.result is not None
+    assert done.result["rounds"] == 30
 
 
 def test_a_grid_without_time_begins_nothing_and_fails_nothing(tmp_path: Path) -> None:

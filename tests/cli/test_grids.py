@@ -4,43 +4,56 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from fedsiege.arena import grid, reproduce
+from fedsiege.arena import card, grid, reproduce
 from fedsiege.arena.grid import Cell, Event, Outcome
-from fedsiege.cli import demo, progress
+from fedsiege.arena.plan import Plan
+from fedsiege.cli import progress
 from fedsiege.cli.progress import GridProgress
 from tests.data.conftest import need
 from tests.small import small
 
 
+def shrunk(monkeypatch: pytest.MonkeyPatch, id_: str, **changes: Any) -> list[str]:
+    """Replace a card by a smaller one; returns a list of the cards that are asked for."""
+    small_card = replace(card.load(id_), **changes)
+    asked: list[str] = []
+    monkeypatch.setattr(card, "load", lambda ref: asked.append(ref) or small_card)
+    return asked
+
+
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The demo's plan with four runs of a few rounds."""
-    plan = demo.demo_plan()
-    plan["base"]["dataset"] = {"name": "synthetic", "users": 60, "items": 80, "interactions": 1200}
-    plan["base"]["federation"] |= {"rounds": 4, "cohort": 10, "evaluate_every": 2, "project_every": 2}
-    plan |= {"attacks": ["none", "clusterattack"], "defenses": ["none", "normbound"], "seeds": [0]}
-    monkeypatch.setattr(demo, "demo_plan", lambda file: plan)
-    return plan
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo with four runs of a few rounds."""
+    shrunk(
+        monkeypatch,
+        "demo-v1",
+        dataset={"name": "synthetic", "users": 60, "items": 80, "interactions": 1200},
+        federation={"rounds": 4, "malicious": 0.05, "cohort": 10, "evaluate_every": 2, "project_every": 2},
+        attacks=("none", "clusterattack"),
+        defenses=("none", "normbound"),
+        seeds=(0,),
+    )
 
 
 def test_the_demo_is_as_large_as_it_promises() -> None:
-    plan = demo.demo_plan()
-    cells = demo.demo_cells(plan, Path("x"))
-    assert len(plan["attacks"]) >= 4
-    assert len(plan["defenses"]) >= 4
-    assert len(plan["seeds"]) >= 2
+    plan = card.load("demo-v1")
+    cells = Plan(plan).cells(Path("x"))
+    assert len(plan.attacks) >= 4
+    assert len(plan.defenses) >= 4
+    assert len(plan.seeds) >= 2
     assert len({cell.path for cell in cells}) == len(cells) == 50
     assert {cell.config.dataset.name for cell in cells} == {"synthetic"}
     assert not any(cell.config.federation.tell_defense for cell in cells)
 
 
-def test_demo_ends_with_a_table_and_a_report(fedsiege: Callable, tiny: dict[str, Any]) -> None:
+def test_demo_ends_with_a_table_and_a_report(fedsiege: Callable, tiny: None) -> None:
     said = fedsiege("demo", "--out", "d", "--jobs", 1)
     assert said.status == 0, said.err
     assert "clusterattack" in said.out
@@ -53,8 +66,7 @@ def test_demo_ends_with_a_table_and_a_report(fedsiege: Callable, tiny: dict[str,
 
 
 def test_the_demo_of_images_is_as_large_as_it_promises_and_is_no_harder_than_it_says() -> None:
-    plan = demo.demo_plan("demo_images.yaml")
-    cells = demo.demo_cells(plan, Path("x"))
+    cells = Plan(card.load("demo-images-v1")).cells(Path("x"))
     assert len({cell.path for cell in cells}) == len(cells) == 72
     assert {cell.config.dataset.name for cell in cells} == {"digits"}
     assert "redefense" in {cell.config.defense.name for cell in cells}
@@ -65,23 +77,24 @@ def test_the_demo_of_images_is_as_large_as_it_promises_and_is_no_harder_than_it_
 def test_the_demo_of_images_ends_with_accuracy_and_attack_success(
     fedsiege: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = demo.demo_plan("demo_images.yaml")
-    plan["base"]["federation"] |= {"rounds": 2, "evaluate_every": 1, "project_every": 1}
-    plan["base"]["dataset"]["clients"] = 6
-    plan |= {"attacks": ["none", "scaling"], "defenses": ["none", "fltrust"], "seeds": [0]}
-    asked: list[str] = []
-    monkeypatch.setattr(demo, "demo_plan", lambda file: asked.append(file) or plan)
+    asked = shrunk(
+        monkeypatch,
+        "demo-images-v1",
+        dataset={"name": "digits", "clients": 6, "partition": "dirichlet", "beta": 0.5},
+        federation={"rounds": 2, "malicious": 0.3, "evaluate_every": 1, "project_every": 1},
+        attacks=("none", "scaling"),
+        defenses=("none", "fltrust"),
+        seeds=(0,),
+    )
     said = fedsiege("demo", "--images", "--jobs", 1)
     assert said.status == 0, said.err
-    assert asked == ["demo_images.yaml"]
+    assert asked[0] == "demo-images-v1"
     assert "TACC (test, last round)" in said.out
     assert "ASR (test, last round)" in said.out
     assert Path("demo-images/report.html").stat().st_size > 10_000
 
 
-def test_failures_are_told_and_counted(
-    fedsiege: Callable, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failures_are_told_and_counted(fedsiege: Callable, tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grid, "run_cells", lambda cells, *_: [Outcome(c, None, "no room [left]") for c in cells])
     said = fedsiege("demo", "--out", "d")
     assert said.status == 1

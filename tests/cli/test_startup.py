@@ -8,7 +8,15 @@ import sys
 import pytest
 
 HEAVY = ("torch", "numpy", "numba", "scipy", "sklearn", "polars", "pydantic", "altair", "matplotlib", "safetensors")
-LIGHT = [["--help"], ["list"], ["--version"], ["run", "--help"], ["data", "info", "--help"], ["reproduce", "--list"]]
+LIGHT = [
+    ["--help"],
+    ["list"],
+    ["--version"],
+    ["run", "--help"],
+    ["data", "info", "--help"],
+    ["reproduce", "--list"],
+    ["export", "--help"],
+]
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fedsiege.attacks import Attack
 from fedsiege.attacks.adaptive import AdaptiveLabelFlip, AdaptiveTargetedLabelFlip
+from fedsiege.attacks.adaptive_wrapper import Adaptive
 from fedsiege.attacks.cluster_attack import ClusterAttack
 from fedsiege.attacks.cluster_attack_cl import ClusterAttackCL
 from fedsiege.attacks.dba import DBA
@@ -67,6 +68,14 @@ ATTACKS: list[Attack] = [
     TargetedLabelFlip(),
     AdaptiveLabelFlip(),
     AdaptiveTargetedLabelFlip(),
+    Adaptive(MinMax()),
+    Adaptive(LIE(), maximum=3.0, steps=3),
+    Adaptive(Fang(), benign=False),
+    Adaptive(LabelFlip()),
+    Adaptive(TargetedLabelFlip(), benign=False),
+    Adaptive(ClusterAttack(), steps=4),
+    Adaptive(MPAF()),
+    Adaptive(AdaptiveLabelFlip(), steps=1),
 ]
 
 LENIENT = FedREDefense(
@@ -128,4 +137,5 @@ def label(plugin: object) -> str:
         return "+".join(label(part) for part in plugin.parts)
     fields = getattr(plugin, "__dataclass_fields__", {})
     changed = [f"{k}={getattr(plugin, k)}" for k, f in fields.items() if getattr(plugin, k) != f.default]
+    changed = [text for text in changed if not text.startswith("attack=")]  # A wrapper's name holds it.
     return "-".join([plugin.name, *changed])  # type: ignore[attr-defined]

@@ -255,7 +255,7 @@ def test_a_model_without_virtual_training_is_refused() -> None:
     [
         {"gamma": 0.0}, {"gamma": np.nan}, {"pairs": 0}, {"inner": 0}, {"inner": 1.5}, {"input_lr": -1.0},
         {"label_lr": np.inf}, {"virtual_lr": 0.0}, {"rate_lr": -1e-9}, {"momentum": 1.0}, {"first": -1},
-        {"later": 2.5}, {"refine": -1}, {"refresh": True}, {"interval": 0}, {"schedule": "label-start"},
+        {"later": 2.5}, {"refine": -1}, {"refresh": True}, {"interval": 0}, {"schedule": "sometimes"},
         {"start": "zeros"}, {"precision": "float16"}, {"workers": 0}, {"mode": "gpu"}, {"weighting": "none"},
     ],
     ids=str,

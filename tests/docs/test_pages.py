@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from fedsiege import registry
+from fedsiege.arena import card_file, plan
 from fedsiege.arena.config import parse, read
 from fedsiege.cli.main import main
 from tests.docs.blocks import DOCS, ROOT, blocks
@@ -41,7 +42,12 @@ def test_shown_configurations_are_valid(path: Path) -> None:
         values = yaml.safe_load(block.text) if block.kind == "yaml" else None
         if values is None or values.get("plugins"):
             continue
-        parse(values)
+        if "id" in values:
+            card_file.parse(values, "card")
+        elif "card" in values:
+            assert plan.parse(values).cells(Path("runs"))
+        else:
+            parse(values)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name)
@@ -61,7 +67,19 @@ def test_the_readme_names_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_every_command_is_documented() -> None:
     text = (DOCS / "reference" / "cli.md").read_text(encoding="utf-8")
-    for command in ("demo", "run", "list", "data fetch", "data info", "reproduce", "report"):
+    for command in (
+        "demo",
+        "run",
+        "list",
+        "arena",
+        "data fetch",
+        "data info",
+        "reproduce",
+        "report",
+        "store info",
+        "store rebuild",
+        "export",
+    ):
         assert f"`fedsiege {command}" in text
 
 

@@ -12,7 +12,7 @@ from fedsiege import registry
 from fedsiege.cli.main import main
 from tests.docs.blocks import DOCS, blocks
 
-PAGES = ["getting_started", "howto/attack", "howto/defense", "howto/data", "howto/images", "reproduce"]
+PAGES = ["getting_started", "howto/attack", "howto/defense", "howto/data", "howto/images", "howto/arena", "howto/store", "reproduce"]
 LIMIT = 30
 
 
@@ -60,7 +60,11 @@ def test_the_page_can_be_followed(page: str, tmp_path: Path, monkeypatch: pytest
     if page == "howto/images":
         assert score("backdoor", "TACC") > 0.5
         assert score("own", "TACC") > 0.5
-    if page.startswith("howto") and page != "howto/data":
+    if page == "howto/arena":
+        cards = {json.loads(p.read_text("utf-8"))["card"]["id"] for p in Path("runs").rglob("result.json")}
+        assert cards == {"demo-v1", "half-v1"}
+        assert len(list(Path("runs").rglob("result.json"))) == 8 + 4 + 8
+    if page.startswith("howto") and page not in ("howto/data", "howto/arena", "howto/store"):
         assert Path("runs/report.html").is_file()
 
 

@@ -69,6 +69,9 @@ def write_run(
     told: int | None = None,
     command: str = "fedsiege run config.yaml",
     lines: list[str] | None = None,
+    card: dict[str, Any] | None = None,
+    seconds: float = 0.1,
+    false_positives: float = 0.0,
 ) -> Path:
     """Write one finished run and return its folder."""
     folder.mkdir(parents=True)
@@ -85,6 +88,8 @@ def write_run(
         },
         "server": {"optimizer": "adam", "lr": 0.002},
     }  # fmt: skip
+    if card is not None:
+        config["card"] = card
     rejects = defense not in ("none", "median")
     attacking = attack != "none"
     last = {"round": rounds, "metrics": {"valid": metrics(value), "test": metrics(value)}}
@@ -95,11 +100,13 @@ def write_run(
         "threat_model": {"knowledge": "coalition + model" if attacking else "own data", "told_byzantine": told},
         "last": last, "best": last, "selected_by": "valid HR@5", "rejects": rejects,
         "detection": {
-            "DACC": 0.95 if rejects else 0.9, "FPR": 0.0, "FNR": 0.5 if attacking else None, "AAR": 0.75,
-            "FPR_pooled": 0.0, "FNR_pooled": None,
+            "DACC": 0.95 if rejects else 0.9, "FPR": false_positives, "FNR": 0.5 if attacking else None, "AAR": 0.75,
+            "FPR_pooled": false_positives, "FNR_pooled": None,
         },
         "finite": True,
     }  # fmt: skip
+    if card is not None:
+        result |= {"card": card, "metric": "HR@5"}
     environment = {
         "commit": "0123456789abcdef0123", "hardware": {"cpu": "test", "threads": 1}, "command": command,
     }  # fmt: skip
@@ -110,7 +117,7 @@ def write_run(
     (folder / "environment.json").write_text(json.dumps(environment))
     (folder / "rounds.jsonl").write_text("".join(line + "\n" for line in lines))
     (folder / "timing.jsonl").write_text(
-        json.dumps({"round": rounds, "rounds": rounds, "seconds": 0.1 * rounds}) + "\n"
+        json.dumps({"round": rounds, "rounds": rounds, "seconds": seconds * rounds}) + "\n"
     )
     return folder
 

@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import gaussian_kde
+from sklearn.metrics import roc_auc_score
 
 from fedsiege.arena.stats import estimate, relative_loss
 from fedsiege.report import cells, words
 from fedsiege.report.collect import Board, collect
-from fedsiege.report.densities import centred, densities, density, higher, separation
+from fedsiege.report.densities import areas, centred, densities, density, higher, separation
 from tests.report.fakes import score, write_run
 
 
@@ -88,10 +89,28 @@ def test_separation_mirrors_the_stretch_and_not_each_round() -> None:
     assert (higher(malicious, low), higher(malicious, high)) == (0, 1)
     assert higher(malicious, np.ones(4)) == 0.5
     assert np.isnan(higher(np.zeros(4, bool), low))
-    frames = [pl.DataFrame({"malicious": malicious, "score": s}) for s in (low, high)]
-    assert separation([frames[0]] * 2) == 1
-    assert separation(frames) == 0.5
-    assert separation([]) is None
+    assert separation(np.array([0.0, 0.0])) == 1
+    assert separation(np.array([0.0, 1.0])) == 0.5
+    assert separation(np.array([])) is None
+
+
+def test_areas_of_rounds_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {
+            "round": np.repeat(np.arange(12), 20),
+            "malicious": rng.random(240) < 0.2,
+            "score": np.where(rng.random(240) < 0.1, np.inf, rng.integers(0, 6, 240).astype(float)),  # with ties
+        }
+    )
+    found = dict(areas(frame, ["round"]).rows())
+    for (number,), part in frame.filter(pl.col("score").is_finite()).partition_by("round", as_dict=True).items():
+        bad = part["malicious"].to_numpy()
+        if bad.any() and not bad.all():
+            wanted = roc_auc_score(bad, part["score"].to_numpy())
+            assert found.pop(number) == pytest.approx(wanted)
+            assert higher(bad, part["score"].to_numpy()) == pytest.approx(wanted)
+    assert not found
 
 
 def test_scores_are_centred_on_their_round(board: Board) -> None:

@@ -110,7 +110,7 @@ def test_the_content_policy_names_the_scripts_that_may_run(html: str) -> None:
     assert policy
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
-    assert len(scripts) == 2
+    assert len(scripts) == 3
     for script in scripts:
         assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
     assert "unsafe-eval" not in policy
@@ -158,7 +158,7 @@ def test_texts_of_runs_are_escaped(tmp_path: Path) -> None:
     assert "<img" not in page
     assert "<i>bad" not in page
     assert "&lt;i&gt;bad" in page
-    assert [tag for tag, _ in outline.tags].count("script") == 3
+    assert [tag for tag, _ in outline.tags].count("script") == 4
     assert not any(name.startswith("on") for _, attrs in outline.tags for name in attrs)
     assert evil in column(charts(page)["grid"]["table"], "attack")
 

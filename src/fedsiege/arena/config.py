@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
 
 from fedsiege import registry
+from fedsiege.arena.card import CardRef
 from fedsiege.arena.validate import build, plain
+from fedsiege.attacks.adaptive_wrapper import Adaptive
 from fedsiege.attacks.base import Attack
 from fedsiege.defenses.base import Defense
 from fedsiege.defenses.compose import Pipeline, compose
@@ -91,6 +93,8 @@ class RunConfig:
         Address of all randomness.
     plugins : tuple of str
         Python files with plug-ins of one's own.
+    card : CardRef, optional
+        The threat-model card that the run belongs to. It decides nothing and does not enter the hash.
     """
 
     dataset: DatasetConfig
@@ -101,6 +105,7 @@ class RunConfig:
     server: ServerConfig = field(default_factory=ServerConfig)
     seed: int = 0
     plugins: tuple[str, ...] = ()
+    card: CardRef | None = None
 
     def __post_init__(self) -> None:
         """Refuse plug-ins that ask for what the model does not offer (ConfigError)."""
@@ -124,12 +129,14 @@ class RunConfig:
             "federation": plain(self.federation),
             "server": plain(self.server),
             **({"plugins": list(self.plugins)} if self.plugins else {}),
+            **({"card": self.card.to_dict()} if self.card else {}),
         }
 
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that identify the resolved configuration."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        values = {name: value for name, value in self.to_dict().items() if name != "card"}
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def with_seed(self, seed: int) -> RunConfig:
@@ -147,19 +154,24 @@ def misfit(what: str, name: str, needs: Iterable[str], model: str, provides: Ite
 
 
 def named(plugin: Any) -> dict[str, Any]:
-    """Return a plug-in as ``{"name": …, parameters}``; a composition holds its parts' parameters by name."""
+    """Return a plug-in as ``{"name": …, parameters}``; one made of others holds their parameters by name."""
     if isinstance(plugin, Pipeline):
         parts: dict[str, Any] = {}
         for part in plugin.parts:
             parts[part.name] = plain(part)
         return {"name": plugin.name, **parts}
+    if isinstance(plugin, Adaptive):
+        inner = {k: v for k, v in named(plugin.attack).items() if k != "name"}
+        own = {k: v for k, v in plain(plugin).items() if k != "attack"}
+        return {"name": plugin.name, **own, plugin.attack.name: inner}
     return {"name": plugin.name, **plain(plugin)}
 
 
 def plugin(kind: registry.Kind, spec: Any) -> Any:
     """Return the plug-in that `spec` describes: a name, or a mapping with ``name`` and hyper-parameters.
 
-    Defenses may be composed as ``a+b``; the parameters of each part then stand under its name.
+    Defenses may be composed as ``a+b``; the parameters of each part then stand under its name. Any attack may be
+    wrapped as ``adaptive(a)``; its parameters then stand under its name too.
 
     Raises
     ------
@@ -173,6 +185,9 @@ def plugin(kind: registry.Kind, spec: Any) -> Any:
         raise ConfigError(f"{what} must be a name or a mapping with a `name`, got {spec!r}")
     name = spec["name"]
     values = {k: v for k, v in spec.items() if k != "name"}
+    inner = registry.wrapped(kind, name)
+    if inner is not None:
+        return adaptive(inner, values, f"{what} ({name})")
     if kind == "defenses" and "+" in name and name not in registry.entries(kind):
         parts = name.split("+")
         for key in values:
@@ -184,6 +199,25 @@ def plugin(kind: registry.Kind, spec: Any) -> Any:
     return build(registry.load(kind, name), values, f"{what} ({name})")
 
 
+def adaptive(name: str, values: Mapping[str, Any], where: str) -> Adaptive:
+    """Return the attack called `name` wrapped; `values` are the wrapper's own and, under `name`, the attack's.
+
+    Raises
+    ------
+    ConfigError
+        As `plugin`; `where` is how to call the wrapper.
+    """
+    own = {k: v for k, v in values.items() if k != name}
+    within = values.get(name) or {}
+    if not isinstance(within, Mapping):
+        raise ConfigError(f"{where}, field {name!r}: must be a mapping of its parameters, got {within!r}")
+    known = [f.name for f in fields(Adaptive) if f.name != "attack"]
+    for key in own:
+        if key not in known:
+            raise ConfigError(f"{where} has no field {key!r}: {nearest(str(key), [*known, name])}")
+    return build(Adaptive, {**own, "attack": plugin("attacks", {**within, "name": name})}, where)
+
+
 def is_images(data: DatasetConfig) -> bool:
     """Return whether a data set holds images."""
     from fedsiege.data import images
@@ -191,7 +225,7 @@ def is_images(data: DatasetConfig) -> bool:
     return images.is_images(str(data.name or data.path), data.format)
 
 
-SECTIONS = ("dataset", "model", "attack", "defense", "federation", "server", "seed", "plugins")
+SECTIONS = ("dataset", "model", "attack", "defense", "federation", "server", "seed", "plugins", "card")
 
 
 def parse(values: Any, base: Path | None = None) -> RunConfig:
@@ -200,8 +234,8 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
     Parameters
     ----------
     values : mapping
-        Sections ``dataset``, ``model``, ``attack``, ``defense``, ``federation``, ``server``, ``seed``, ``plugins``;
-        all but ``dataset`` have defaults.
+        Sections ``dataset``, ``model``, ``attack``, ``defense``, ``federation``, ``server``, ``seed``, ``plugins``
+        and ``card``; all but ``dataset`` have defaults.
     base : Path, optional
         Folder to which relative paths refer.
 
@@ -224,7 +258,7 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
     dataset = values["dataset"]
     if isinstance(dataset, str):
         dataset = {"name": dataset}
-    for name in ("dataset", "federation", "server"):
+    for name in ("dataset", "federation", "server", "card"):
         if not isinstance(values.get(name, {}) if name != "dataset" else dataset, Mapping):
             raise ConfigError(f"section {name!r} must be a mapping")
     seed = values.get("seed", 0)
@@ -233,6 +267,7 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
     data = build(DatasetConfig, dataset, "dataset")
     if data.path is not None:
         data = replace(data, path=str((folder / data.path).resolve()))
+    card = build(CardRef, values["card"], "card") if values.get("card") else None
     model = plugin("models", values.get("model") or ("cnn" if is_images(data) else "mf"))
     sections = {name: {**getattr(model, name, {}), **(values.get(name) or {})} for name in ("federation", "server")}
     return RunConfig(
@@ -244,6 +279,7 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
         build(ServerConfig, sections["server"], "server"),
         seed,
         tuple(str((folder / p).resolve()) for p in plugins),
+        card,
     )
 
 

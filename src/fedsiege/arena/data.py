@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,19 @@ def load_dataset(config: DatasetConfig, seed: int) -> RecDataset | FederatedImag
     if config.name == "synthetic" and sizes:
         raw = synthetic(**sizes)
         train, valid, test = leave_one_out(raw, seed)
-        info = {"source": "generated", "split": "leave-one-out by time", **sizes}
+        info = {"source": "generated", "sha256": catalog.sum_of(raw), "split": "leave-one-out by time", **sizes}
         return RecDataset("synthetic", train, valid, test, raw.order, info)
     if sizes:
         raise ConfigError(f"dataset.{next(iter(sizes))} applies to `synthetic` only")
     if config.path is not None:
         return catalog.load(config.path, format=config.format, seed=seed)
     return catalog.load(str(config.name), seed=seed)
+
+
+@lru_cache(maxsize=2)
+def remembered(config: DatasetConfig, seed: int) -> RecDataset | FederatedImages:
+    """Return `load_dataset`, which the last two calls are remembered of: for processes that run many cells.
+
+    Data sets are never changed by a run; the files are taken to stay as they are while the process lives.
+    """
+    return load_dataset(config, seed)

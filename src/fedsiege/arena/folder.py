@@ -8,6 +8,8 @@
 ``checkpoint``         the newest resumable state (safetensors)
 ``model.safetensors``  the final shared parameters
 ``result.json``        the result; its presence means that the run is finished
+``cost.json``          wall seconds and peak memory, of all sittings of the run (kept apart, as timings are)
+``failed.json``        what ended the run, if it failed; gone when it is started anew
 =====================  =======================================================================
 """
 
@@ -25,6 +27,10 @@ from typing import Any
 import yaml
 
 from fedsiege.errors import RunError
+
+
+class Busy(RunError):
+    """Another process is working in the run folder."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,16 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def cost(self) -> Path:
+        """Path of what the run cost."""
+        return self.path / "cost.json"
+
+    @property
+    def failed(self) -> Path:
+        """Path of what ended the run, if it failed."""
+        return self.path / "failed.json"
+
+    @property
     def finished(self) -> bool:
         """Whether the run has ended."""
         return self.result.is_file()
@@ -85,25 +101,39 @@ class RunFolder:
         """Return the resolved configuration as plain values; RunError if it is missing."""
         if not self.config.is_file():
             raise RunError(f"{self.path} holds no config.yaml, so it is not a run folder")
-        return yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        try:
+            found = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            found, cause = None, " ".join(str(error).split())[:200]
+        else:
+            cause = "it holds no mapping"
+        if not isinstance(found, dict):
+            raise RunError(f"{self.config} is damaged ({cause}); delete the folder and start the run over")
+        return found
 
     def _json(self, path: Path, remedy: str) -> dict[str, Any]:
         if not path.is_file():
             raise RunError(f"{path} does not exist: {remedy}")
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise RunError(f"{path} is damaged ({error}); delete it and resume the run") from error
 
     def read_rounds(self) -> Iterator[dict[str, Any]]:
-        """Yield the records of the rounds; a torn last line (of a killed run) is left out."""
+        """Yield the records of the rounds; a torn last line (of a killed run) is left out.
+
+        RunError if another line is damaged.
+        """
         if not self.rounds.is_file():
             return
         with self.rounds.open(encoding="utf-8") as file:
             for line in file:
                 if not line.endswith("\n"):
                     return
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise RunError(f"{self.rounds} is damaged ({error}); delete the folder and start over") from error
 
     def seconds_per_round(self) -> float:
         """Return the median wall seconds of a round without its evaluation, NaN if nothing was timed."""
@@ -115,7 +145,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process; RunError if another process holds it."""
+        """Hold the folder for this process; Busy if another process holds it, RunError if it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
@@ -125,7 +155,7 @@ class RunFolder:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise RunError(f"another process is working in {self.path}; wait for it or choose another") from error
+                raise Busy(f"another process is working in {self.path}; wait for it or choose another") from error
             yield
         finally:
             os.close(handle)

@@ -1,27 +1,32 @@
-"""Many runs on one machine: as many processes as fit, finished cells never run twice, failures recorded."""
+"""Many runs: as many side by side as fit, finished cells never run twice, failures recorded, lost workers replaced."""
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import queue
-import signal
-import threading
 import time
-import traceback
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
+from fedsiege.arena import failure, room
 from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.work import Event, Report, Task
+from fedsiege.arena.workers import LocalWorkers
 from fedsiege.errors import FedSiegeError, RunError
 
-EVERY = 0.5
-"""Seconds between the progress events of a worker."""
+__all__ = ["Cell", "Event", "Executor", "Outcome", "default_jobs", "run_cells"]
+
+AGAIN = 1.0
+"""Seconds until a cell that another process holds is looked at again."""
+
+ATTEMPTS = 3
+"""So many workers may die over a cell before it counts as failed."""
+
+PATIENCE = 0.5
+"""Seconds to wait for news at a time."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +41,14 @@ class Cell:
         Its run folder.
     label : str
         How to call it, such as ``"mf/ml-1m/lie/none/seed0"``.
+    command : str, optional
+        The command that repeats it; default: one that runs its configuration.
     """
 
     config: RunConfig
     path: Path
     label: str
-
-
-@dataclass(frozen=True)
-class Event:
-    """News of one cell: started, progress (with the round), finished, skipped (was finished), or failed."""
-
-    cell_index: int
-    kind: Literal["started", "progress", "finished", "skipped", "failed"]
-    round: int = 0
-    rounds: int = 0
-    loss: float = float("nan")
-    metric: float | None = None
-    error: str | None = None
+    command: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,45 +60,32 @@ class Outcome:
     error: str | None = None
 
 
-def _work(
-    index: int, values: dict[str, Any], path: str, threads: int, news: Any, until: float | None
-) -> dict[str, Any] | None:
-    """Run one cell in a worker process, at most until that time (`time.time`); None if it is not finished then."""
-    if until is not None and time.time() >= until:
-        return None
-    # The parent decides when to stop; a worker ends its round and writes a checkpoint on SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from fedsiege.arena.runs import Stopped, execute
+class Executor(Protocol):
+    """Where cells are run."""
 
-    config = parse(values)
-    last = 0.0
+    threads: int
 
-    def progress(record: Any, _: float) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last > EVERY or record.round == config.federation.rounds:
-            last = now
-            metric = record.metrics.get("test", {}).get(config.metric)
-            tell(Event(index, "progress", record.round, config.federation.rounds, record.loss, metric))
+    @property
+    def free(self) -> int:
+        """How many more tasks can be taken now."""
+        ...
 
-    def tell(event: Event) -> None:
-        # News is for show: a run goes on if nobody listens any more.
-        with contextlib.suppress(OSError, EOFError):
-            news.put(event)
+    def submit(self, task: Task) -> None:
+        """Take a task."""
+        ...
 
-    tell(Event(index, "started", 0, config.federation.rounds))
-    late = None if until is None else lambda: time.time() >= until
-    try:
-        return execute(config, Path(path), threads=threads, progress=progress, stop=late)
-    except Stopped:
-        return None
+    def poll(self, seconds: float) -> list[Event | Report]:
+        """Return news and reports, after at most so many seconds."""
+        ...
+
+    def close(self, interrupt: bool = False) -> None:
+        """End; with `interrupt` cells under way are saved and stopped."""
+        ...
 
 
 def default_jobs() -> int:
-    """Return how many cells to run side by side: one a core, as far as 2 GiB of memory each allow."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return max(1, min(cores, int(memory // 2)))
+    """Return how many cells to run side by side: one a core, as far as memory allows."""
+    return room.jobs()
 
 
 def _distinct(cells: Sequence[Cell]) -> None:
@@ -115,24 +97,45 @@ def _distinct(cells: Sequence[Cell]) -> None:
             raise RunError(f"cells {other.label!r} and {cell.label!r} share the folder {cell.path}")
 
 
+def finished(cell: Cell) -> dict[str, Any] | None:
+    """Return the result of a cell that is finished, None for one that is not, or whose folder is damaged."""
+    folder = RunFolder(cell.path)
+    with contextlib.suppress(FedSiegeError):
+        if folder.finished and parse(folder.read_config()).hash == cell.config.hash:
+            return folder.read_result()
+    return None
+
+
+def scores(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the test scores of a result after its last round."""
+    return dict(result["last"]["metrics"]["test"])
+
+
 def run_cells(
     cells: Sequence[Cell],
     jobs: int | None = None,
     on_event: Callable[[Event], None] | None = None,
     seconds: float | None = None,
+    executor: Executor | None = None,
 ) -> list[Outcome]:
-    """Run all cells that are not finished yet, `jobs` at a time, one thread each.
+    """Run all cells that are not finished yet, `jobs` at a time.
+
+    A cell that another process works on is waited for: it is taken over if that process ends without finishing it. A
+    cell whose worker dies is run again, from its last checkpoint.
 
     Parameters
     ----------
     cells : sequence of Cell
         What to run; cells with the same folder and configuration run once.
     jobs : int, optional
-        Processes; default: one a core. They share the cores, or have ``FEDSIEGE_THREADS`` threads each.
+        Processes; default: one a core, as far as memory allows. They share the cores, or have ``FEDSIEGE_THREADS``
+        threads each.
     on_event : callable, optional
-        Called in this process with every `Event`.
+        Called with every `Event`.
     seconds : float, optional
         Begin no cell after so many seconds, and let those under way end their round and write a checkpoint.
+    executor : Executor, optional
+        Where to run; default: processes on this machine. It is closed at the end.
 
     Returns
     -------
@@ -140,88 +143,126 @@ def run_cells(
         In the order of `cells`. A cell that fails keeps its error and the grid goes on.
     """
     _distinct(cells)
-    tell = on_event or (lambda event: None)
     until = None if seconds is None else time.time() + seconds
-    outcomes: dict[Path, Outcome] = {}
-    todo: list[int] = []
-    for index, cell in enumerate(cells):
-        if cell.path in outcomes or any(cells[k].path == cell.path for k in todo):
-            continue
-        folder = RunFolder(cell.path)
-        if folder.finished and parse(folder.read_config()).hash == cell.config.hash:
-            outcomes[cell.path] = Outcome(cell, folder.read_result())
-            tell(Event(index, "skipped"))
-        else:
-            todo.append(index)
-    if todo:
-        outcomes.update(_pool(cells, todo, jobs or default_jobs(), tell, until))
-    return [Outcome(cell, outcomes[cell.path].result, outcomes[cell.path].error) for cell in cells]
-
-
-def _pool(
-    cells: Sequence[Cell], todo: list[int], jobs: int, tell: Callable[[Event], None], until: float | None
-) -> dict[Path, Outcome]:
-    context = multiprocessing.get_context("spawn")
-    workers = min(jobs, len(todo))
-    threads = int(os.environ.get("FEDSIEGE_THREADS", 0)) or max(1, (os.cpu_count() or 1) // workers)
-    # Set before the workers import numba and torch, so that neither starts threads that it will not use.
-    before = {name: os.environ.get(name) for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")}
-    os.environ.update({name: str(threads) for name in before})
-    done: dict[Path, Outcome] = {}
-    with context.Manager() as manager:
-        news = manager.Queue()
-        stop = threading.Event()
-        listener = threading.Thread(target=_listen, args=(news, tell, stop), daemon=True)
-        listener.start()
-        pool = ProcessPoolExecutor(workers, mp_context=context)
-        try:
-            futures: dict[Future[dict[str, Any] | None], int] = {
-                pool.submit(_work, i, cells[i].config.to_dict(), str(cells[i].path), threads, news, until): i
-                for i in todo
-            }
-            pending = set(futures)
-            while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    index = futures[future]
-                    outcome = _outcome(cells[index], future)
-                    done[cells[index].path] = outcome
-                    if outcome.result is not None or outcome.error is not None:
-                        tell(Event(index, "finished" if outcome.error is None else "failed", error=outcome.error))
-        except KeyboardInterrupt:
-            for process in list(getattr(pool, "_processes", {}).values()):
-                process.terminate()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            stop.set()
-            listener.join()
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-    return done
-
-
-def _outcome(cell: Cell, future: Future[dict[str, Any] | None]) -> Outcome:
+    grid = _Grid(cells, on_event or (lambda event: None), until)
+    where, interrupted = executor, True
     try:
-        return Outcome(cell, future.result())
-    except FedSiegeError as error:
-        return Outcome(cell, None, str(error))
-    except Exception as error:
-        cause = "".join(traceback.format_exception(error))
-        if cell.path.is_dir():
-            (cell.path / "error.txt").write_text(cause, encoding="utf-8")
-        return Outcome(cell, None, f"{type(error).__name__}: {error}")
+        grid.skip_finished()
+        if grid.queue:
+            where = where or _here(cells, grid.queue, jobs)
+            grid.run(where)
+        interrupted = False
+    finally:
+        if where is not None:
+            where.close(interrupted)
+    return [grid.outcomes[cell.path] for cell in cells]
 
 
-def _listen(news: Any, tell: Callable[[Event], None], stop: threading.Event) -> None:
-    while True:
-        try:
-            tell(news.get(timeout=0.2))
-        except queue.Empty:
-            if stop.is_set():
-                return
-        except (EOFError, OSError):
+def _here(cells: Sequence[Cell], todo: Sequence[int], jobs: int | None) -> LocalWorkers:
+    """Return workers on this machine, as many as fit if `jobs` does not say."""
+    if jobs is None:
+        kinds = {(cells[k].config.dataset, cells[k].config.model) for k in todo}
+        like = [c for c in cells if (c.config.dataset, c.config.model) in kinds]
+        jobs = room.jobs(room.needed(RunFolder(c.path).cost for c in like))
+    count = min(jobs, len(todo))
+    return LocalWorkers(count, room.threads(count))
+
+
+@dataclass
+class _Grid:
+    """The state of a grid under way."""
+
+    cells: Sequence[Cell]
+    tell: Callable[[Event], None]
+    until: float | None
+    outcomes: dict[Path, Outcome] = field(default_factory=dict)
+    queue: deque[int] = field(default_factory=deque)
+    held: dict[int, float] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
+
+    def skip_finished(self) -> None:
+        """Queue the cells that are to be run, and tell of the others."""
+        first: dict[Path, int] = {}
+        for index, cell in enumerate(self.cells):
+            if first.setdefault(cell.path, index) == index and not self._skip(index):
+                self.queue.append(index)
+
+    def _skip(self, index: int) -> bool:
+        result = finished(self.cells[index])
+        if result is not None:
+            self._end(index, "skipped", result)
+        return result is not None
+
+    def _end(self, index: int, kind: Any, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+        cell = self.cells[index]
+        self.outcomes[cell.path] = Outcome(cell, result, error)
+        if result is not None or error is not None:
+            self.tell(Event(index, kind, error=error, scores=scores(result) if result else None))
+
+    @property
+    def late(self) -> bool:
+        """Whether time is up."""
+        return self.until is not None and time.time() >= self.until
+
+    def run(self, where: Executor) -> None:
+        """Hand out the cells and take their reports, until all have an outcome."""
+        while self.queue or self.held or self.running:
+            self._wake()
+            while self.queue and where.free > 0:
+                self._hand_out(self.queue.popleft(), where)
+            if not self.running:
+                # Nothing to hear of: the rest is in other hands.
+                time.sleep(PATIENCE if self.held or self.queue else 0)
+                continue
+            for news in where.poll(PATIENCE):
+                if isinstance(news, Report):
+                    self._report(news)
+                elif news.cell_index in self.running:
+                    self.tell(news)
+
+    def _wake(self) -> None:
+        """Look again at cells that others held."""
+        now = time.monotonic()
+        for index in [k for k, due in self.held.items() if self.late or now >= due]:
+            del self.held[index]
+            if not self._skip(index):
+                self.queue.append(index)
+
+    def _hand_out(self, index: int, where: Executor) -> None:
+        cell = self.cells[index]
+        if self.late:
+            self._end(index, "failed")
             return
+        self.running.add(index)
+        where.submit(Task(index, cell.config.to_dict(), str(cell.path), where.threads, cell.command, self.until))
+
+    def _report(self, report: Report) -> None:
+        index = report.index
+        self.running.discard(index)
+        if report.kind == "busy":
+            self.held[index] = time.monotonic() + AGAIN
+            self.tell(Event(index, "busy"))
+        elif report.kind == "lost":
+            self._lost(index)
+        else:
+            self._end(index, report.kind, report.result, report.error)
+
+    def _lost(self, index: int) -> None:
+        """Run a cell again whose worker died, unless that happens every time."""
+        self.lost[index] = self.lost.get(index, 0) + 1
+        self.tell(Event(index, "lost"))
+        if self.lost[index] < ATTEMPTS:
+            self.queue.append(index)
+            return
+        error = RunError(
+            f"its worker process died {ATTEMPTS} times, which is often a lack of memory; run fewer side by side"
+        )
+        from fedsiege.arena.runs import claim
+
+        cell = self.cells[index]
+        folder = RunFolder(cell.path)
+        with contextlib.suppress(FedSiegeError), folder.lock():
+            claim(cell.config, folder)
+            failure.record(folder, error)
+        self._end(index, "failed", error=str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import signal
 import threading
 import time
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fedsiege.arena import environment
+from fedsiege.arena import cost, environment, failure
 from fedsiege.arena.config import RunConfig, parse
-from fedsiege.arena.data import load_dataset
+from fedsiege.arena.data import load_dataset, remembered
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.optimisation import Effort
 from fedsiege.attacks.base import Knowledge
@@ -81,18 +82,19 @@ class Interrupt:
             signal.signal(number, handler)
 
 
-def assemble(config: RunConfig) -> tuple[Federation, dict[str, Any]]:
-    """Return the federation of a configuration and what is known of its data."""
-    dataset = load_dataset(config.dataset, config.seed)
+def assemble(config: RunConfig, keep_data: bool = False) -> tuple[Federation, dict[str, Any]]:
+    """Return the federation of a configuration and what is known of its data, which `keep_data` remembers."""
+    dataset = (remembered if keep_data else load_dataset)(config.dataset, config.seed)
     learner = config.model.build(dataset, config.dataset.protocol, config.seed)
     federation = Federation(learner, config.attack, config.defense, config.federation, config.server, config.seed)
     return federation, dict(dataset.info)
 
 
-def _open(config: RunConfig, folder: RunFolder) -> None:
-    """Create the folder, or check that what it holds is this configuration (RunError)."""
+def claim(config: RunConfig, folder: RunFolder) -> None:
+    """Write the configuration into a new folder, or check that what it holds is this configuration (RunError)."""
     if not folder.config.exists():
-        if any(p.name not in (".lock",) for p in folder.path.iterdir()):
+        # A kill may have come before the first file was whole.
+        if any(p.name != ".lock" and p.suffix != ".part" for p in folder.path.iterdir()):
             raise RunError(f"{folder.path} is not empty and not a run folder; choose another with --out")
         text = yaml.safe_dump(config.to_dict(), sort_keys=False)
         checkpoint.write_atomic(folder.config, text.encode())
@@ -134,6 +136,7 @@ def execute(
     progress: Progress | None = None,
     command: str | None = None,
     stop: Callable[[], bool] | None = None,
+    keep_data: bool = False,
 ) -> dict[str, Any]:
     """Run a configuration in the folder `path`, or resume what is there, and return the result.
 
@@ -153,35 +156,43 @@ def execute(
         The command line that repeats the run.
     stop : callable, optional
         Asked after each round but the last; where it says so, the run writes a checkpoint and ends.
+    keep_data : bool
+        Keep the data set in memory for the next run of this process, which may need the same.
 
     Raises
     ------
     RunError
-        If the folder belongs to another configuration or process, or cannot be written.
+        If the folder belongs to another configuration, or cannot be written. What ends a run is also recorded in
+        its folder.
+    Busy
+        If another process is working in the folder.
     Stopped
         If `stop` said so.
     """
     folder = RunFolder(path)
     with folder.lock(), thread_limit(threads) as count:
-        _open(config, folder)
+        claim(config, folder)
         if folder.finished:
             return folder.read_result()
-        federation, info = assemble(config)
-        _resume(federation, folder)
-        described = environment.describe(
-            count,
-            command or f"fedsiege run {path / 'config.yaml'} --out {path}",
-            str(getattr(federation.learner, "device", "cpu")),
-        )
-        checkpoint.write_atomic(
-            folder.environment, json.dumps({**described, "data": info, "config_hash": config.hash}, indent=2).encode()
-        )
-        _rounds(federation, folder, checkpoint_every, progress, stop)
-        checkpoint.save(folder.model, federation.model.snapshot())
-        result = summarise(config, federation, folder)
-        checkpoint.write_atomic(folder.result, (json.dumps(result, indent=2) + "\n").encode())
-        folder.checkpoint.unlink(missing_ok=True)
-        return result
+        folder.failed.unlink(missing_ok=True)
+        with failure.recorded(folder, Stopped):
+            meter = cost.Meter(folder.cost)
+            federation, info = assemble(config, keep_data)
+            _resume(federation, folder)
+            described = environment.describe(
+                count,
+                command or shlex.join(["fedsiege", "run", str(path / "config.yaml"), "--out", str(path)]),
+                str(getattr(federation.learner, "device", "cpu")),
+            )
+            described |= {"data": info, "config_hash": config.hash}
+            checkpoint.write_atomic(folder.environment, json.dumps(described, indent=2).encode())
+            _rounds(federation, folder, checkpoint_every, progress, stop, meter)
+            checkpoint.save(folder.model, federation.model.snapshot())
+            result = summarise(config, federation, folder)
+            meter.write()
+            checkpoint.write_atomic(folder.result, (json.dumps(result, indent=2) + "\n").encode())
+            folder.checkpoint.unlink(missing_ok=True)
+            return result
 
 
 def _rounds(
@@ -190,6 +201,7 @@ def _rounds(
     every: int,
     progress: Progress | None,
     stop: Callable[[], bool] | None,
+    meter: cost.Meter,
 ) -> None:
     """Run the rounds that are left, with records appended and checkpoints written.
 
@@ -211,10 +223,12 @@ def _rounds(
         if timed:
             with folder.timing.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"round": federation.done, "rounds": timed, "seconds": seconds}) + "\n")
+        meter.write()
         timed, seconds, saved = 0, 0.0, time.perf_counter()
 
-    with records, Interrupt() as interrupt:
-        try:
+    # Closing the file writes what is left of it, and so fails like any write.
+    try:
+        with records, Interrupt() as interrupt:
             for record in federation.rounds():
                 spent = time.perf_counter() - started
                 records.write(json.dumps(record.to_json(), separators=(",", ":")) + "\n")
@@ -236,11 +250,11 @@ def _rounds(
             if timed:
                 with folder.timing.open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"round": federation.done, "rounds": timed, "seconds": seconds}) + "\n")
-        except OSError as error:
-            raise RunError(
-                f"cannot write to {folder.path}: {error.strerror or error}; make room and start again: the run resumes "
-                f"from its last checkpoint"
-            ) from error
+    except OSError as error:
+        raise RunError(
+            f"cannot write to {folder.path}: {error.strerror or error}; make room and start again: the run resumes "
+            f"from its last checkpoint"
+        ) from error
 
 
 def best_round(evaluations: list[dict[str, Any]], metric: str) -> dict[str, Any]:
@@ -282,6 +296,7 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         "defense": config.defense.name,
         "model": config.model.name,
         "dataset": config.dataset.name or Path(str(config.dataset.path)).name,
+        **({"card": config.card.to_dict()} if config.card else {}),
         "protocol": config.dataset.protocol,
         "rounds": federation.done,
         "rounds_applied": applied,

@@ -9,6 +9,7 @@ import numpy as np
 
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
 from fedsiege.attacks.label_flip import LabelFlip
+from fedsiege.attacks.search import climb
 from fedsiege.attacks.targeted_label_flip import TargetedLabelFlip
 from fedsiege.checks import is_real, require
 from fedsiege.learners.base import State
@@ -18,6 +19,8 @@ from fedsiege.updates import UpdateBatch
 @dataclass(frozen=True)
 class AdaptiveScaling(AttackBase):
     """The search of Algorithm 3: each upload times the largest λ that the defense is found to accept.
+
+    It is the bisection of `fedsiege.attacks.adaptive_wrapper` on [1, 1 + 2·first_step), without a benign mean.
 
     λ starts at 1. As long as δ is at least `last_step`, λ + δ is kept if the defense accepts it and taken back if
     not, and δ is halved. Every client has a λ of its own; all are asked about at once. An upload that the defense
@@ -37,12 +40,10 @@ class AdaptiveScaling(AttackBase):
 
     def factors(self, updates: UpdateBatch, view: AttackView) -> np.ndarray:
         """Return λ of every upload, float64 ``(n,)``."""
-        factors, step = np.ones(updates.n), self.first_step
+        steps, step = 0, self.first_step
         while step >= self.last_step:
-            accepted = view.oracle(updates.scale(factors + step))
-            factors = np.where(accepted, factors + step, factors)
-            step /= 2
-        return factors
+            steps, step = steps + 1, step / 2
+        return climb(lambda at: view.oracle(updates.scale(at)), np.ones(updates.n), 2 * self.first_step, steps)
 
     def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
         """Enlarge every upload by its factor."""

@@ -13,10 +13,10 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from fedsiege.errors import KnowledgeError
+from fedsiege.errors import KnowledgeError, UploadError
 from fedsiege.learners.base import Capability, Goal, Held, ItemTask, Labelled, LocalData, ModelView, Pairs, State
 from fedsiege.rng import generator
-from fedsiege.updates import ModelSpec, UpdateBatch
+from fedsiege.updates import Delta, ModelSpec, UpdateBatch
 
 
 class Knowledge(Flag):
@@ -40,6 +40,22 @@ class Knowledge(Flag):
 
 def _refuse(*_: object) -> UpdateBatch:
     raise KnowledgeError("this view grants nothing")
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What the server would make of a whole round, as far as the attacker is concerned.
+
+    Parameters
+    ----------
+    accepted : numpy.ndarray
+        bool ``(n,)``: whether each of the attacker's uploads would take part in the aggregate.
+    aggregate : mapping of str to Block, or None
+        The aggregate of all uploads, one update of the whole model; None if no upload is left.
+    """
+
+    accepted: np.ndarray
+    aggregate: Delta | None
 
 
 @dataclass
@@ -74,6 +90,7 @@ class AttackView:
     _task: Callable[[np.ndarray, ItemTask], UpdateBatch] = field(default=_refuse)
     _benign: Callable[[], UpdateBatch] = field(default=_refuse)
     _oracle: Callable[[UpdateBatch], np.ndarray] | None = None
+    _rehearse: Callable[[UpdateBatch], Rehearsal] | None = None
 
     def _require(self, level: Knowledge) -> None:
         if level not in self.grants:
@@ -122,6 +139,27 @@ class AttackView:
         self._require(Knowledge.ORACLE)
         assert self._oracle is not None
         return self._oracle(uploads)
+
+    def rehearse(self, uploads: UpdateBatch) -> Rehearsal:
+        """Return what the defense would make of this round with `uploads` in it, among the benign ones.
+
+        Needs ``Knowledge.ORACLE | Knowledge.BENIGN``. The uploads are those of the malicious clients ``present``, in
+        that order. Uploaded for real they get exactly this answer: the copy has the server's settings, state and
+        random numbers. The defense's state stays as it is.
+
+        Raises
+        ------
+        KnowledgeError
+            If either level is not declared.
+        UploadError
+            If the uploads are of other clients.
+        """
+        self._require(Knowledge.ORACLE)
+        self._require(Knowledge.BENIGN)
+        assert self._rehearse is not None
+        if not np.array_equal(uploads.clients, self.present):
+            raise UploadError("a rehearsal takes one upload of every malicious client of the round, in their order")
+        return self._rehearse(uploads)
 
 
 @runtime_checkable

@@ -5,24 +5,20 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from fedsiege.cli.arguments import option
 from fedsiege.cli.console import err, out
 from fedsiege.errors import ConfigError
-
-if TYPE_CHECKING:
-    from fedsiege.arena.grid import Cell
 
 
 @dataclass(frozen=True)
 class Demo:
     """Poison and defend a small model: a grid of attacks and defenses, and a report.
 
-    Takes two to three minutes on two cores and needs no network. What runs is written in the package's
-    arena/demo.yaml and arena/demo_images.yaml. Stopped, it goes on where it was.
+    Takes two to three minutes on two cores and needs no network. What runs is written in the cards demo-v1 and
+    demo-images-v1 of the arena. Stopped, it goes on where it was.
 
     Parameters
     ----------
@@ -56,14 +52,16 @@ class Demo:
         started = time.monotonic()
         console = err()
         console.print("loading …")
+        from fedsiege.arena.card import load
         from fedsiege.arena.grid import run_cells
+        from fedsiege.arena.plan import Plan
         from fedsiege.cli.progress import GridProgress
 
-        plan = demo_plan("demo_images.yaml" if self.images else "demo.yaml")
-        cells = demo_cells(plan, self.folder)
+        card = load("demo-images-v1" if self.images else "demo-v1")
+        cells = Plan(card).cells(self.folder / "runs")
         console.print(
-            f"{len(cells)} runs: {len(plan['attacks'])} attacks against {len(plan['defenses'])} defenses, "
-            f"{len(plan['seeds'])} seeds, {cells[0].config.federation.rounds} rounds each"
+            f"{len(cells)} runs: {len(card.attacks)} attacks against {len(card.defenses)} defenses, "
+            f"{len(card.seeds)} seeds, {cells[0].config.federation.rounds} rounds each"
         )
         with GridProgress(cells, cells[0].config.metric) as progress:
             outcomes = run_cells(cells, self.jobs, progress)
@@ -87,25 +85,3 @@ class Demo:
             console.print(grid_table(board, metric=metric))
         path = build(self.folder, title="FedSiege demo")
         console.print(f"report: {path}", markup=False, soft_wrap=True)
-
-
-def demo_plan(file: str = "demo.yaml") -> dict[str, Any]:
-    """Return a demo's grid as a file of the package ``arena`` states it."""
-    from importlib.resources import files
-
-    import yaml
-
-    return yaml.safe_load((files("fedsiege.arena") / file).read_text(encoding="utf-8"))
-
-
-def demo_cells(plan: dict[str, Any], root: Path) -> list[Cell]:
-    """Return one cell per attack, defense and seed of `plan`, with run folders under `root`."""
-    from fedsiege.arena.config import parse
-    from fedsiege.arena.grid import Cell
-
-    cells = []
-    for seed, attack, defense in product(plan["seeds"], plan["attacks"], plan["defenses"]):
-        config = parse({**plan["base"], "attack": attack, "defense": defense, "seed": seed})
-        label = f"{config.attack.name}/{config.defense.name}/seed{seed}"
-        cells.append(Cell(config, root / "runs" / f"{label}-{config.hash}", label))
-    return cells

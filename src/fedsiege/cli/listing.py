@@ -52,6 +52,8 @@ class List:
                 cells = [[r["name"], r["summary"], _fit(r), r["reference"] or "–"] for r in rows]
                 head = "works on" if kind == "models" else "goes with"
                 console.print(table(kind, ["name", "what it does", head, "reference"], cells))
+                if kind in registry.WRAPPERS:
+                    console.print(registry.WRAPPERS[kind], markup=False)
         return 0
 
 

@@ -10,13 +10,18 @@ from typing import Annotated, Any
 import tyro
 
 from fedsiege import __version__
+from fedsiege.cli.arena import Arena
 from fedsiege.cli.arguments import CONFIG
+from fedsiege.cli.audit import Audit
 from fedsiege.cli.data import Data
 from fedsiege.cli.demo import Demo
+from fedsiege.cli.export import Export
 from fedsiege.cli.listing import List
 from fedsiege.cli.reporting import Report
 from fedsiege.cli.reproduce import Reproduce
 from fedsiege.cli.run import Run
+from fedsiege.cli.serve import Serve
+from fedsiege.cli.store import StoreCommand
 from fedsiege.errors import FedSiegeError
 
 DESCRIPTION = (
@@ -30,9 +35,14 @@ COMMANDS: Any = (
     Annotated[Demo, _sub("demo")]
     | Annotated[Run, _sub("run")]
     | Annotated[List, _sub("list")]
+    | Annotated[Arena, _sub("arena")]
     | Annotated[Data, _sub("data")]
     | Annotated[Reproduce, _sub("reproduce")]
     | Annotated[Report, _sub("report")]
+    | Annotated[Serve, _sub("serve")]
+    | Annotated[StoreCommand, _sub("store")]
+    | Annotated[Export, _sub("export")]
+    | Annotated[Audit, _sub("audit")]
 )
 """Every command; a class is a command's arguments, and calling an instance runs it."""
 

@@ -28,6 +28,9 @@ class Reproduce:
     Finished cells are never run twice, and cells that two tables share are run once. Every cell resumes where it
     was stopped, by hand or by --minutes.
 
+    The verdict says of every finished cell whether it lies in the band that our own published runs make likely, and by
+    how much ours and the paper's value lie outside. The exit status is 1 if a cell lies outside, or none is finished.
+
     Parameters
     ----------
     id
@@ -48,9 +51,11 @@ class Reproduce:
     out
         Folder of the runs.
     publish
-        Folder for the table, its page and its figures, such as docs/results; default: "reproduced" in --out.
+        Folder for the table, its page and its figures, such as docs/results; default: "reproduced" in --out. With
+        --list, the folder whose tables are counted as published; default: docs/results if there is one.
     show
-        List what can be reproduced, and run nothing.
+        List what can be reproduced and how far each table and figure is: runs finished in --out, runs published, and
+        the verdict over both. Runs nothing.
     dry_run
         List the cells with their folders, and run nothing.
     json
@@ -84,7 +89,10 @@ class Reproduce:
         return shlex.join(words)
 
     def __call__(self) -> int:
-        """Run the cells, print the table, draw; 1 if some cells failed, 75 if time ran out."""
+        """Run the cells, print table and verdict, draw.
+
+        1 if some cells failed, 75 if time ran out, 1 if the verdict does not hold.
+        """
         if self.show or self.id is None:
             return self._targets()
         for name, value in (("rounds", self.rounds), ("jobs", self.jobs)):
@@ -93,6 +101,9 @@ class Reproduce:
         if self.minutes is not None and not self.minutes > 0:
             raise ConfigError(f"--minutes {self.minutes:g} must be above 0")
         from fedsiege.arena import reproduce
+        from fedsiege.arena.evidence import finished
+        from fedsiege.arena.verdict import judge
+        from fedsiege.cli import verdicts
 
         id_ = reproduce.lite(self.id).id if self.lite else self.id
         cells = reproduce.plan(id_, self.seeds or None, self.rounds, self.cells or None, self.out)
@@ -101,39 +112,41 @@ class Reproduce:
         from fedsiege.arena.grid import run_cells
         from fedsiege.cli.progress import GridProgress
 
-        limit: dict[str, float] = {"seconds": 60 * self.minutes} if self.minutes else {}
+        limit: dict[str, Any] = {"seconds": 60 * self.minutes} if self.minutes else {}
         with GridProgress(cells, cells[0].config.metric) as progress:
             outcomes = run_cells(cells, self.jobs, progress, **limit)
         failed = [o for o in outcomes if o.error is not None]
         left = [o for o in outcomes if o.error is None and o.result is None] if self.minutes else []
         result = reproduce.tabulate(id_, cells)
         paths = self._write(id_, result, cells)
+        verdict = judge(reproduce.target(id_), finished(cells))
         if self.json:
             failures = [{"cell": o.cell.label, "error": o.error} for o in failed]
             remaining = {"left": [o.cell.label for o in left]} if self.minutes else {}
-            print_json({**result.to_json(), "failed": failures, **remaining, "files": [str(p) for p in paths]})
+            written = {"verdict": verdict.to_json(), "files": [str(p) for p in paths]}
+            print_json({**result.to_json(), "failed": failures, **remaining, **written})
         else:
             _show(result)
+            verdicts.show(verdict)
             out().print("\n".join(str(p) for p in paths), markup=False, soft_wrap=True)
         for outcome in failed:
             err().print(f"failed: {outcome.cell.label}: {outcome.error}", markup=False, soft_wrap=True)
         if left:
             again = f"{len(left)} of {len(cells)} cells remain; go on with: {self.resume()}"
             err().print(again, markup=False, soft_wrap=True)
-        return 1 if failed else UNFINISHED if left else 0
+        return 1 if failed else UNFINISHED if left else 0 if verdict.holds else 1
 
     def _targets(self) -> int:
-        from fedsiege.arena.targets import LITE, TARGETS
+        from fedsiege.arena.standing import standings
+        from fedsiege.arena.targets import LITE
+        from fedsiege.cli import verdicts
 
-        found: list[dict[str, Any]] = [
-            {"id": t.id, "title": t.title, "about": t.about, "paper": t.source, "lite": t.id in LITE}
-            for t in TARGETS.values()
-        ]
+        results = Path("docs/results")
+        found = standings(self.out, self.publish or (results if results.is_dir() else self.out / "reproduced"))
         if self.json:
-            print_json(found)
+            print_json([verdicts.as_json(state, state.target.id in LITE) for state in found])
         else:
-            rows = [[t["id"], t["title"], t["about"], t["paper"], "--lite" if t["lite"] else ""] for t in found]
-            out().print(table("fedsiege reproduce ID", ["id", "what", "about", "paper", "small form"], rows))
+            verdicts.list_targets(found)
         return 0
 
     def _plan(self, cells: list[Cell]) -> int:

@@ -90,6 +90,13 @@ def load_raw(
     return path.name, raw, {"source": str(path), "format": chosen, "sha256": sums(_files(path, chosen))}
 
 
+def sum_of(raw: RawInteractions) -> str:
+    """Return the SHA-256 of the arrays of interactions, for data without a file of their own."""
+    digest = hashlib.sha256(raw.interactions.indptr.tobytes())
+    digest.update(raw.interactions.items.tobytes())
+    return digest.hexdigest()
+
+
 def _looks_like_path(text: str) -> bool:
     return "/" in text or "\\" in text or "." in text
 
@@ -101,9 +108,7 @@ def _named(known: DatasetCard) -> tuple[str, RawInteractions, dict[str, str | in
         from fedsiege.data.synthetic import synthetic
 
         raw = synthetic()
-        digest = hashlib.sha256(raw.interactions.indptr.tobytes())
-        digest.update(raw.interactions.items.tobytes())
-        return known.name, raw, {"source": "generated", "format": "none", "sha256": digest.hexdigest()}
+        return known.name, raw, {"source": "generated", "format": "none", "sha256": sum_of(raw)}
     found = obtain(known.name)
     raw = _parse(found.path, found.layout.format, exact_last=found.layout.exact_last)
     have = (raw.interactions.num_users, raw.interactions.num_items, raw.interactions.nnz)

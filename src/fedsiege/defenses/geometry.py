@@ -28,14 +28,13 @@ def cosines(gram: np.ndarray) -> np.ndarray:
     return out
 
 
-def _dense_products(values: torch.Tensor, param: torch.Tensor) -> np.ndarray:
-    """Inner products of the rows of `values` with `param`, summed in float64, piece by piece."""
-    flat, other = values.reshape(values.shape[0], param.numel()), param.reshape(-1)
-    total = torch.zeros(flat.shape[0], dtype=torch.float64)
-    for start in range(0, flat.shape[1], PIECE):
-        piece = flat[:, start : start + PIECE].double()
-        total += (piece * other[start : start + PIECE].to(piece)).sum(1).cpu()
-    return total.numpy()
+def _table_sq_norm(table: torch.Tensor) -> float:
+    """Squared norm of an item table, summed in float64, piece by piece."""
+    total = 0.0
+    for piece in table.reshape(-1).split(PIECE):
+        wide = piece.double()
+        total += float((wide * wide).sum())
+    return total
 
 
 def products(block: Block, param: torch.Tensor) -> np.ndarray:
@@ -54,8 +53,12 @@ def against_model(updates: UpdateBatch, view: DefenseView) -> tuple[float, np.nd
     square, dots = 0.0, np.zeros(updates.n)
     for spec in view.spec.blocks:
         param = view.model.table(spec.name) if spec.axis == "items" else view.model.param(spec.name)
-        square += float(_dense_products(param[None], param)[0])
-        dots += products(updates.blocks[spec.name], param)
+        block = updates.blocks[spec.name]
+        if isinstance(block, DenseBlock):
+            square += float(DenseBlock(param[None]).sq_norms()[0])
+        else:
+            square += _table_sq_norm(param)
+        dots += products(block, param)
     return square, dots
 
 

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from fedsiege.attacks.base import Attack, AttackView
+from fedsiege.attacks.base import Attack, AttackView, Rehearsal
 from fedsiege.defenses.base import Defense, DefenseView
 from fedsiege.defenses.gate import guarded_step
 from fedsiege.errors import ConfigError, UploadError
@@ -184,6 +184,11 @@ class Federation:
         def accepts(uploads: UpdateBatch) -> np.ndarray:
             return guarded_step(self.defense, uploads, self.defense_state[group], view)[0].verdicts.accepted
 
+        def rehearse(uploads: UpdateBatch) -> Rehearsal:
+            whole = updates.replace(places, uploads)
+            outcome, _ = guarded_step(self.defense, whole, self.defense_state[group], view)
+            return Rehearsal(outcome.verdicts.accepted[places], outcome.delta)
+
         shown = AttackView(
             self.attack.knowledge,
             self.learner.spec,
@@ -197,6 +202,7 @@ class Federation:
             lambda clients, task: self.learner.task_update(model, Job(clients, round_, task, commit=False)),
             lambda: updates.select(~bad),
             accepts,
+            rehearse,
         )
         crafted, self.attack_state[group] = self.attack.step(own, self.attack_state[group], shown)
         if crafted is own:

@@ -1,7 +1,7 @@
-"""Sums over the columns of a dense upload matrix, in float64 whatever the dtype, without a copy of the matrix.
+"""Sums over a dense upload matrix, along its rows or down its columns, in float64 whatever the dtype, without a copy.
 
-Columns are cut into pieces and a piece's sums are added up in the order of the pieces, so the number of threads does
-not matter.
+Columns are cut into pieces, and where a sum runs along a row its pieces are added up in their order, so the number of
+threads does not matter.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from fedsiege.kernels.jit import njit
 PIECE = 1 << 13
 GROUPS = 16
 NARROW = 512
+WIDE = 1024
+"""Columns of a piece: of float64 sums over rows that is, 8 KiB of a first-level cache."""
 
 
 @njit()
@@ -34,36 +36,30 @@ def _sq_distance(x, y):
 
 
 @njit(parallel=True)
-def sq_norms(matrix):
+def _products(matrix, others):
+    """Inner products of row i of ``matrix`` ``(n, d)`` with row i of ``others`` ``(n, d)``, or with its only row."""
+    n, d = matrix.shape
+    pieces = (d + PIECE - 1) // PIECE
+    parts = np.zeros((pieces, n))
+    for k in prange(pieces):
+        for i in range(n):
+            other = others[i % others.shape[0], k * PIECE : (k + 1) * PIECE]
+            parts[k, i] = _dot(matrix[i, k * PIECE : (k + 1) * PIECE], other)
+    out = np.zeros(n)
+    for k in range(pieces):
+        for i in range(n):
+            out[i] += parts[k, i]
+    return out
+
+
+def sq_norms(matrix: np.ndarray) -> np.ndarray:
     """Squared L2 norms of the rows of ``matrix`` ``(n, d)``, float64 ``(n,)``."""
-    n, d = matrix.shape
-    pieces = (d + PIECE - 1) // PIECE
-    parts = np.zeros((pieces, n))
-    for k in prange(pieces):
-        for i in range(n):
-            part = matrix[i, k * PIECE : (k + 1) * PIECE]
-            parts[k, i] = _dot(part, part)
-    out = np.zeros(n)
-    for k in range(pieces):
-        for i in range(n):
-            out[i] += parts[k, i]
-    return out
+    return _products(matrix, matrix)
 
 
-@njit(parallel=True)
-def dots(matrix, vector):
+def dots(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """Inner products of the rows of ``matrix`` ``(n, d)`` with ``vector`` ``(d,)``, float64 ``(n,)``."""
-    n, d = matrix.shape
-    pieces = (d + PIECE - 1) // PIECE
-    parts = np.zeros((pieces, n))
-    for k in prange(pieces):
-        for i in range(n):
-            parts[k, i] = _dot(matrix[i, k * PIECE : (k + 1) * PIECE], vector[k * PIECE : (k + 1) * PIECE])
-    out = np.zeros(n)
-    for k in range(pieces):
-        for i in range(n):
-            out[i] += parts[k, i]
-    return out
+    return _products(matrix, vector[None])
 
 
 @njit(parallel=True)
@@ -87,3 +83,35 @@ def sq_distances(matrix, pairs):
         for p in range(m):
             out[p] += parts[g, p]
     return out
+
+
+@njit(parallel=True)
+def _weighted_sum(matrix, rows, weights):
+    d, m = matrix.shape[1], rows.size
+    out = np.empty(d, matrix.dtype)
+    for k in prange((d + WIDE - 1) // WIDE):
+        first, last = k * WIDE, min((k + 1) * WIDE, d)
+        total = np.zeros(WIDE)
+        # Four rows at a time, so that the sums are read and written a quarter as often.
+        for p in range(0, m - m % 4, 4):
+            a, b = matrix[rows[p], first:last], matrix[rows[p + 1], first:last]
+            c, e = matrix[rows[p + 2], first:last], matrix[rows[p + 3], first:last]
+            v, w, x, y = weights[p], weights[p + 1], weights[p + 2], weights[p + 3]
+            for j in range(last - first):
+                total[j] += (v * a[j] + w * b[j]) + (x * c[j] + y * e[j])
+        for p in range(m - m % 4, m):
+            a, v = matrix[rows[p], first:last], weights[p]
+            for j in range(last - first):
+                total[j] += v * a[j]
+        for j in range(last - first):
+            out[first + j] = total[j]
+    return out
+
+
+def weighted_sum(matrix: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Σ weight × row of ``matrix`` ``(n, d)``: summed in float64, rounded once to the matrix's dtype, ``(d,)``.
+
+    Rows of weight 0 are not read. ``weights`` is float64 ``(n,)``.
+    """
+    rows = np.flatnonzero(weights)
+    return _weighted_sum(matrix, rows, np.asarray(weights, np.float64)[rows])

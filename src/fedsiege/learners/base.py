@@ -167,6 +167,21 @@ class AligningTask(VirtualTask, Protocol):
         ...
 
 
+@runtime_checkable
+class LabelTask(VirtualTask, Protocol):
+    """A `VirtualTask` that can tell from an upload which labels were trained on."""
+
+    def read_labels(
+        self,
+        params: Mapping[str, torch.Tensor],
+        target: Mapping[str, torch.Tensor],
+        knowledge: Mapping[str, torch.Tensor],
+        inner: int,
+    ) -> dict[str, torch.Tensor]:
+        """Return `knowledge` with ``labels`` read from the upload `target`, for `inner` steps at its ``rate``."""
+        ...
+
+
 class ItemTask(Protocol):
     """An extra local objective on the item table, added to the recommendation loss (a client-side half)."""
 

@@ -13,6 +13,9 @@ from fedsiege.errors import ConfigError
 from fedsiege.learners.base import ModelView
 from fedsiege.updates import ModelSpec, UpdateBatch
 
+SOFT = 0.01
+"""Added to every share of a label that is read from an upload, so that its logit is finite."""
+
 
 def skeleton(module: nn.Module) -> nn.Module:
     """Return a copy of `module` in evaluation mode whose parameters hold no values, so that it weighs nothing."""
@@ -68,6 +71,34 @@ class ModuleTask:
         """Return the model's parameters and the single `upload`, block by block."""
         names = self.spec.names
         return {n: model.param(n) for n in names}, {n: upload.blocks[n].dense()[0] for n in names}
+
+    @torch.no_grad()
+    def read_labels(
+        self,
+        params: Mapping[str, torch.Tensor],
+        target: Mapping[str, torch.Tensor],
+        knowledge: Mapping[str, torch.Tensor],
+        inner: int,
+    ) -> dict[str, torch.Tensor]:
+        """Return `knowledge` with label logits that make the last bias move as it does in the upload `target`.
+
+        A step of virtual training moves that bias by rate / classes · (mean label − mean prediction). Taking the
+        prediction of the drawn inputs for all `inner` steps, the mean label follows; negative shares count as zero,
+        and every sample gets it, a little softened. Knowledge stays as it is where the last block is no bias of the
+        classes, or no label has a positive share.
+        """
+        bias = target[self.spec.names[-1]]
+        if tuple(bias.shape) != (self.num_classes,):
+            return dict(knowledge)
+        inputs, labels = knowledge["inputs"], knowledge["labels"]
+        output = torch.func.functional_call(self.module, dict(params), (inputs.to(bias),))
+        reach = inner * float(knowledge["rate"]) / self.num_classes
+        share = (output.double().softmax(-1).mean(0) + bias.double() / reach).clamp(min=0)
+        total = float(share.sum())
+        if not 0 < total < float("inf"):
+            return dict(knowledge)
+        logits = (share / total + SOFT).log().to(labels)
+        return {**knowledge, "labels": logits.repeat(labels.shape[0], 1)}
 
     def loss(self, params: Mapping[str, torch.Tensor], knowledge: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the mean over samples and classes of −softmax(label logits) · log softmax(output)."""

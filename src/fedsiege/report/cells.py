@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from fedsiege.report.collect import DETECTION, MOMENTS, Board
+from fedsiege.report.rounds import VERDICTS
 
 NONE = "none"
 _CHUNK = 256
@@ -166,21 +167,29 @@ def cost(board: Board) -> pl.DataFrame:
 def curves(board: Board) -> pl.DataFrame:
     """Return mean test scores over rounds: ``group, attack, defense, metric, round, mean, low, high, n``.
 
-    ``low`` and ``high`` are the smallest and largest of the ``n`` seeds whose rounds were read.
+    ``low`` and ``high`` are the smallest and largest of the ``n`` seeds whose rounds were read; `VERDICTS` are summed
+    over them.
     """
     if board.curves.is_empty() or not board.metrics:
         empty = dict.fromkeys(("group", "attack", "defense", "metric"), pl.String)
         numbers = dict.fromkeys(("mean", "low", "high"), pl.Float64)
-        return pl.DataFrame(schema={**empty, "round": pl.Int64, **numbers, "n": pl.Int64})
+        counts = dict.fromkeys(VERDICTS, pl.Int64)
+        return pl.DataFrame(schema={**empty, "round": pl.Int64, **numbers, "n": pl.Int64, **counts})
     cell = ["group", "attack", "defense"]
     value = pl.col("value")
     return (
         board.grouped.select(*cell, "run")
         .join(board.curves.drop("loss"), on="run")
-        .unpivot(board.metrics, index=[*cell, "round"], variable_name="metric")
+        .unpivot(board.metrics, index=[*cell, "round", *VERDICTS], variable_name="metric")
         .drop_nulls("value")
         .group_by([*cell, "metric", "round"], maintain_order=True)
-        .agg(mean=value.mean(), low=value.min(), high=value.max(), n=value.len().cast(pl.Int64))
+        .agg(
+            mean=value.mean(),
+            low=value.min(),
+            high=value.max(),
+            n=value.len().cast(pl.Int64),
+            **{name: pl.col(name).sum() for name in VERDICTS},
+        )
         .sort("round", maintain_order=True)
     )
 

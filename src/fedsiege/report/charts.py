@@ -100,14 +100,21 @@ def curves_chart(board: Board, cells: pl.DataFrame) -> Chart:
     rows = thin_rounds(curves(board), _CURVE_ROWS).join(
         clean, on=["group", "metric"], how="left", maintain_order="left"
     )
-    rows = rows.select("group", "metric", "attack", "defense", "round", "mean", "low", "high", "n", "clean")
+    rows = rows.with_columns(
+        pl.format("{} accepted, {} rejected", f"{who} accepted", f"{who} rejected").alias(who)
+        for who in ("honest", "malicious")
+    )
+    rows = rows.select(
+        "group", "metric", "attack", "defense", "round", "mean", "low", "high", "n", "clean", "honest", "malicious"
+    )
     base = alt.Chart().encode(
         x=alt.X("round:Q", title="round", axis=alt.Axis(tickCount=4, format="~s")),
         color=alt.Color("attack:N", title="attack"),
         tooltip=[
             "attack:N", "defense:N", "round:Q", alt.Tooltip("mean:Q", format=".4f"),
             alt.Tooltip("low:Q", title="smallest", format=".4f"), alt.Tooltip("high:Q", title="largest", format=".4f"),
-            alt.Tooltip("n:Q", title="seeds read"),
+            alt.Tooltip("n:Q", title="seeds read"), alt.Tooltip("honest:N", title="honest uploads"),
+            alt.Tooltip("malicious:N", title="malicious uploads"),
         ],
     )  # fmt: skip
     band = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", title="test score"), y2="high:Q")

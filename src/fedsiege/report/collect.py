@@ -15,7 +15,7 @@ import yaml
 from fedsiege.arena.folder import RunFolder
 from fedsiege.errors import FedSiegeError
 from fedsiege.report.labels import label_runs
-from fedsiege.report.rounds import Scan, scan
+from fedsiege.report.rounds import VERDICTS, Scan, scan
 
 # libyaml reads the 500 configurations of a large grid 30 times faster, where PyYAML was built with it.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -37,10 +37,10 @@ _RUNS: dict[str, Any] = {
     "scored_clients": pl.Int64, "malicious_clients": pl.Int64, "protocol": pl.String, "knowledge": pl.String,
     "told_byzantine": pl.Int64, "selected_by": pl.String, "rejects": pl.Boolean, "finite": pl.Boolean,
     "seconds_per_round": pl.Float64, "config_hash": pl.String, "command": pl.String, "commit": pl.String,
-    "hardware": pl.String, "last_round": pl.Int64, "best_round": pl.Int64,
+    "hardware": pl.String, "last_round": pl.Int64, "best_round": pl.Int64, "card": pl.String,
     **dict.fromkeys(DETECTION, pl.Float64),
 }  # fmt: skip
-_CURVES: dict[str, Any] = {"run": pl.Int64, "round": pl.Int64, "loss": pl.Float64}
+_CURVES: dict[str, Any] = {"run": pl.Int64, "round": pl.Int64, "loss": pl.Float64, **dict.fromkeys(VERDICTS, pl.Int64)}
 _POINTS: dict[str, Any] = {
     "run": pl.Int64, "round": pl.Int64, "malicious": pl.Boolean, "rejected": pl.Boolean,
     "x": pl.Float64, "y": pl.Float64,
@@ -67,11 +67,11 @@ class Board:
         Folder under which the runs were found.
     runs : polars.DataFrame
         One row per run: what was run (``group, dataset, model, attack, defense, malicious, seed, …``), test
-        scores ``"last HR@5"``, ``"best HR@5"``, … , detection, timing, and how to repeat it.
+        scores ``"last HR@5"``, ``"best HR@5"``, … , detection, timing, how to repeat it, and ``card`` (null without).
     members : polars.DataFrame
         ``group, run``: the runs of each group. A run without an attack may stand in several (see `collect`).
     curves : polars.DataFrame
-        ``run, round, loss, HR@5, …``: test scores of evaluated rounds.
+        ``run, round, loss, HR@5, …``: test scores of evaluated rounds, and counts of the round's `VERDICTS`.
     points : polars.DataFrame
         ``run, round, malicious, rejected, x, y``: uploads on their first two principal components.
     scores : polars.DataFrame
@@ -161,6 +161,7 @@ def _read(path: Path, root: Path, warnings: list[str]) -> tuple[dict[str, Any], 
         "rejects": bool(result["rejects"]),
         "finite": bool(result["finite"]),
         "config_hash": str(result["config_hash"]),
+        "card": str(config["card"]["id"]) if config.get("card") else None,
     }
     for moment in MOMENTS:
         row[f"{moment}_round"] = int(result[moment]["round"])
@@ -186,7 +187,7 @@ def _rule(defense: dict[str, Any]) -> dict[str, Any] | None:
         "prefix": "" if alone else f"{_RECONSTRUCTING}.",
         "gamma": float(spec["gamma"]),
         "budget": int(spec["first"]),
-        "early": spec["schedule"] == "dynamic",
+        "early": spec["schedule"] in ("dynamic", "label-start"),
     }
 
 

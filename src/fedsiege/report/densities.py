@@ -39,28 +39,41 @@ def higher(malicious: np.ndarray, score: np.ndarray) -> float:
 
     Equal scores count half; NaN if one kind is missing.
     """
-    from scipy.stats import rankdata
-
-    fine = np.isfinite(score)
-    malicious, score = malicious[fine], score[fine]
-    bad = int(malicious.sum())
-    good = malicious.size - bad
-    if not bad or not good:
-        return float("nan")
-    return float((rankdata(score)[malicious].sum() - bad * (bad + 1) / 2) / (bad * good))
+    frame = pl.DataFrame({"malicious": malicious, "score": score}).with_columns(round=pl.lit(0))
+    found = areas(frame, ["round"])["area"]
+    return float("nan") if found.is_empty() else float(found[0])
 
 
-def separation(rounds: list[pl.DataFrame]) -> float | None:
+def areas(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Return `keys` and ``area``: `higher` of every round, told apart by `keys`, that has both kinds of uploads.
+
+    The area is that of the Mann-Whitney statistic: the ranks of the malicious scores, less what they would be at least.
+    """
+    bad = pl.col("malicious")
+    counts = frame.filter(pl.col("score").is_finite()).with_columns(
+        pl.col("score").rank("average").over(keys).alias("rank")
+    )
+    sums = counts.group_by(keys, maintain_order=True).agg(
+        pl.col("rank").filter(bad).sum().alias("ranks"),
+        bad.sum().cast(pl.Float64).alias("bad"),
+        (~bad).sum().cast(pl.Float64).alias("good"),
+    )
+    least = pl.col("bad") * (pl.col("bad") + 1) / 2
+    return sums.filter((pl.col("bad") > 0) & (pl.col("good") > 0)).select(
+        *keys, ((pl.col("ranks") - least) / (pl.col("bad") * pl.col("good"))).alias("area")
+    )
+
+
+def separation(found: np.ndarray) -> float | None:
     """Return how well scores of a stretch tell malicious from benign: 0.5 not at all, 1 perfectly; None if unknown.
 
     The mean of `higher` over rounds, mirrored to [0.5, 1] once and not for each round: to some defenses a low score
     is suspicious and to others a high one, but with one attacker in a round a mirrored guess would look like 0.75.
     """
-    areas = [higher(p["malicious"].to_numpy(), p["score"].to_numpy()) for p in rounds]
-    known = [area for area in areas if np.isfinite(area)]
-    if not known:
+    known = found[np.isfinite(found)]
+    if not known.size:
         return None
-    mean = float(np.mean(known))
+    mean = float(known.mean())
     return max(mean, 1 - mean)
 
 
@@ -101,9 +114,9 @@ def densities(board: Board) -> tuple[pl.DataFrame, pl.DataFrame]:
     apart: list[tuple[Any, ...]] = []
     frame = representatives(board, board.scores).filter(pl.col("score").is_finite())
     frame = centred(frame)
-    for (group, attack, defense), part in frame.partition_by(
-        "group", "attack", "defense", as_dict=True, maintain_order=True
-    ).items():
+    cell = ["group", "attack", "defense"]
+    every = areas(frame, [*cell, "round"]).partition_by(cell, as_dict=True, maintain_order=True)
+    for (group, attack, defense), part in frame.partition_by(cell, as_dict=True, maintain_order=True).items():
         last = int(part["round"].max())  # type: ignore[arg-type]
         cuts = np.linspace(0, last, STRETCHES + 1).astype(int)
         for first, end in zip(cuts[:-1] + 1, cuts[1:]):
@@ -125,7 +138,9 @@ def densities(board: Board) -> tuple[pl.DataFrame, pl.DataFrame]:
                         "score", "density", pl.lit(values.size, pl.Int64).alias("n"),
                     )
                 )  # fmt: skip
-            apart.append((group, attack, defense, stretch, separation(piece.partition_by("round"))))
+            told = every.get((group, attack, defense))
+            inside: Any = [] if told is None else told.filter(pl.col("round").is_between(int(first), int(end)))["area"]
+            apart.append((group, attack, defense, stretch, separation(np.array(inside, np.float64))))
     schema: dict[str, Any] = {**dict.fromkeys(("group", "attack", "defense", "stretch"), pl.String)}
     return (
         pl.concat(made) if made else pl.DataFrame(schema=_COLUMNS),

@@ -16,7 +16,7 @@ _SUFFIXES = (".svg", ".png", ".pdf")
 _SERIES = ("#5a6570", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c5a44")
 _HATCHES = ("", "//", "\\\\", "xx", "..", "--", "++", "oo")
 _BENIGN, _MALICIOUS = "#1f5fa8", "#c8283c"
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
     "legend.frameon": False, "hatch.linewidth": 0.6, "svg.fonttype": "none", "svg.hashsalt": "fedsiege",
     "axes.axisbelow": True, "pdf.fonttype": 42, "axes.formatter.useoffset": False,
@@ -45,7 +45,7 @@ def _save(figure: Any, path: Path) -> Path:
 def _style() -> Any:
     import matplotlib as mpl
 
-    return mpl.rc_context(_STYLE)
+    return mpl.rc_context(STYLE)
 
 
 def _errors(part: pl.DataFrame) -> np.ndarray:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-# Sections that a group leaves free, and settings that only decide what is drawn.
-_FREE_SECTIONS = ("seed", "attack", "defense")
+# Sections that a group leaves free, and settings that only decide what is drawn. A threat-model card gives a group
+# its name; what the card fixes stands in the other sections.
+_FREE_SECTIONS = ("seed", "attack", "defense", "card")
 _DRAWING_ONLY = ("federation.project_every",)
 _SHARE = "federation.malicious"
 
@@ -86,6 +87,15 @@ def percent(share: float) -> str:
     return f"{100 * share:.4g}%"
 
 
+def _base(config: Mapping[str, Any]) -> str:
+    """Return what a group is called before what tells it from its neighbours: its card, or data, model and share."""
+    card = config.get("card")
+    if card:
+        return " · ".join(str(part) for part in (card["id"], card.get("degree")) if part)
+    share = percent(float(config["federation"]["malicious"]))
+    return f"{dataset_name(config)} · {config['model']['name']} · {share} malicious"
+
+
 def label_runs(configs: Sequence[Mapping[str, Any]]) -> list[Label]:
     """Return the label of each resolved configuration (as `RunConfig.to_dict` writes it), in order."""
     settings, families, bases = [], [], []
@@ -94,8 +104,7 @@ def label_runs(configs: Sequence[Mapping[str, Any]]) -> list[Label]:
         setting = {k: v for k, v in flat.items() if k not in _DRAWING_ONLY}
         settings.append(setting)
         families.append(_key({k: v for k, v in setting.items() if k != _SHARE}))
-        share = percent(float(config["federation"]["malicious"]))
-        bases.append(f"{dataset_name(config)} · {config['model']['name']} · {share} malicious")
+        bases.append(_base(config))
     keys = [_key(setting) for setting in settings]
     groups = [""] * len(configs)
     for base in dict.fromkeys(bases):

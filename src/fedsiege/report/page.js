@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const charts = JSON.parse(document.getElementById("charts").textContent);
-  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const dark = () => window.fedsiegeDark();
   const WHO = ["benign", "malicious"];
   const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"];
   const FACES = {
@@ -72,6 +72,29 @@
       return select;
     });
 
+    /* What a link narrowed the chart to: one panel, and its attack beside no attack. */
+    let narrowed = null;
+    const wide = document.createElement("button");
+    wide.type = "button";
+    wide.hidden = true;
+    menus.append(wide);
+    wide.addEventListener("click", () => { narrowed = null; wide.hidden = true; redraw(); });
+    figure.addEventListener("narrow", ({ detail }) => {
+      narrowed = detail;
+      for (const select of selects) {
+        const value = detail[select.dataset.column];
+        if (value === undefined) continue;
+        /* A menu offers what fits those before it; the wanted value must be there to be chosen. */
+        if (![...select.options].some((option) => option.value === value)) select.append(new Option(value, value));
+        select.value = value;
+      }
+      wide.textContent = `Only ${detail.attack} against ${detail.defense}: show all`;
+      wide.hidden = false;
+      redraw();
+    });
+    const kept = (i) => !narrowed || (table.defense[i] === narrowed.defense
+      && [narrowed.attack, "none"].includes(table.attack[i]) && table.group[i] === narrowed.group);
+
     /* Each menu offers what is left after those before it; a choice that is gone falls back to one that is there. */
     function chosen() {
       let rows = Array.from({ length: size }, (_, i) => i);
@@ -85,13 +108,14 @@
         select.disabled = known.length < 2;
         rows = rows.filter((i) => values[i] === value);
       }
+      if (rows.some(kept)) rows = rows.filter(kept);
       return rows.map((i) => Object.fromEntries(Object.keys(table).map((name) => [name, table[name][i]])));
     }
 
     async function draw() {
       const mine = ++turn;
       const rows = chosen();
-      const face = dark.matches ? FACES.dark : FACES.light;
+      const face = dark() ? FACES.dark : FACES.light;
       const width = stage.clientWidth;
       const spec = structuredClone(chart.spec);
       const config = theme(face, Math.max(1, Math.floor(width / 150)));
@@ -111,13 +135,13 @@
       }
       for (const param of spec.params ?? []) {
         if (param.name === "ink") param.value = face.ink;
-        if (param.name === "paper") param.value = dark.matches ? face.dark : face.pale;
+        if (param.name === "paper") param.value = dark() ? face.dark : face.pale;
       }
       const picked = selects.map((select) => select.value).join(", ");
       spec.description = `${figure.dataset.title}: ${picked}`;
       spec.datasets = { rows };
       const options = {
-        mode: "vega-lite", renderer: "svg", ast: true, config, tooltip: { theme: dark.matches ? "dark" : "light" },
+        mode: "vega-lite", renderer: "svg", ast: true, config, tooltip: { theme: dark() ? "dark" : "light" },
         actions: { export: true, source: false, compiled: false, editor: false },
         downloadFileName: `fedsiege-${figure.dataset.chart}`,
       };
@@ -125,6 +149,7 @@
       for (let attempt = 0; attempt < 3; attempt++) {
         const result = await vegaEmbed(canvas, structuredClone(spec), options);
         if (mine !== turn) return result.finalize();
+        stage.dataset.drawn = dark() ? "dark" : "light";
         figure.classList.toggle("wide", stage.scrollWidth > stage.clientWidth + 4);
         const over = canvas.querySelector("svg").clientWidth - width;
         if (!chart.facet || over <= 0 || spec.spec.width <= 120) return;
@@ -146,8 +171,12 @@
       clearTimeout(timer);
       timer = setTimeout(redraw, 60);
     }).observe(stage);
-    dark.addEventListener("change", redraw);
-    for (const select of selects) select.addEventListener("change", redraw);
+    document.addEventListener("themechange", redraw);
+    for (const select of selects)
+      select.addEventListener("change", () => {
+        if (select.dataset.column === "group") { narrowed = null; wide.hidden = true; }
+        redraw();
+      });
     redraw();
   }
   document.querySelectorAll("figure[data-chart]").forEach(start);

@@ -15,40 +15,20 @@ import polars as pl
 
 from fedsiege.errors import RunError
 from fedsiege.report import tables, words
+from fedsiege.report.boards import Leaderboards, leaderboards
 from fedsiege.report.bundle import javascript
 from fedsiege.report.cells import cells as make_cells
 from fedsiege.report.cells import cost, detection
 from fedsiege.report.charts import Chart, charts
 from fedsiege.report.collect import Board
 from fedsiege.report.fits import shown, sweeps, verdicts
+from fedsiege.report.leaderboard import headings
+from fedsiege.report.leaderboard import section as leaderboard
+from fedsiege.report.page_texts import CHANGE, INTRO, LEAD, SCORES, SECTIONS, SHORT
 
-LEAD = (
-    "Who wins when some participants of federated learning try to spoil the shared model: "
-    "every attack against every defense, with the numbers behind it."
-)
-
-INTRO = """
-<p>Imagine many phones that train one model together. Nobody’s data leaves the phone: in each round some phones
-send the server a small suggested change of the model, an <em>upload</em>. A few of them lie. Their uploads are made
-to spoil the model: that is a <em>poisoning attack</em>. What the server does with the uploads to limit the harm is a
-<em>defense</em>. Here every attack was let loose on every defense, and the model was then put to the test.</p>
-"""
-
-SCORES = {
-    "HR": (
-        "For each honest person one item that they really chose was hidden. HR@5 is the share of people for whom it is "
-        "among the model’s first five guesses; NDCG@5 also rewards a guess nearer the top. Higher is better."
-    ),
-    "TACC": "TACC is the share of test images that the model classifies rightly. Higher is better.",
-    "ASR": (
-        "ASR is how often an attacker gets the class that it wants: the share of test images taken for that class, "
-        "with the attacker’s mark in them if there is one. Here lower is better for all but the attacker."
-    ),
-}
-CHANGE = (
-    "A <em>change</em> of −30% means that three tenths of the score are gone, compared with the same training without "
-    "attack and defense."
-)
+SCRIPTS = ("page.js", "page.board.js")
+LIVE = "page.live.js"
+STYLES = ("page.css", "page.board.css", "page.print.css")
 
 
 def introduction(metrics: tuple[str, ...]) -> str:
@@ -56,67 +36,6 @@ def introduction(metrics: tuple[str, ...]) -> str:
     kinds = {metric.partition("@")[0] for metric in metrics}
     said = " ".join(text for kind, text in SCORES.items() if kind in kinds)
     return f"{INTRO}<p><b>How to read a score.</b> {said} {CHANGE}</p>" if said else INTRO
-
-
-# key: heading, what it shows, what the picture looks like to someone who cannot see it
-SECTIONS = {
-    "grid": (
-        "What each attack takes from each defense",
-        "Large: how much better (+) or worse (−) the model is than without attack and defense. Small: the 95% interval "
-        "over seeds. Blue tiles gained, orange tiles lost; the darker or brighter, the more.",
-        "Heat map with attacks as rows and defenses as columns; the table below holds the same numbers",
-    ),
-    "curves": (
-        "How the model learns, round by round",
-        "One panel for each defense, one line for each attack: the score on test data as training goes on. Dashed: "
-        "where the model ends without attack and defense. Bands span the smallest and the largest seed.",
-        "Line charts of test scores over rounds, one panel for each defense",
-    ),
-    "detection": (
-        "Who was caught",
-        "For defenses that throw uploads away. DACC: the share of uploads judged rightly. FPR: benign uploads thrown "
-        "away. FNR: malicious uploads let in. AAR: in how many rounds a malicious client got in, on average.",
-        "Dot plots of detection rates for each defense and attack; the table below holds the same numbers",
-    ),
-    "points": (
-        "Where the uploads lie",
-        "Each mark is one upload, drawn by its two main directions of difference (PCA) among the uploads of the round. "
-        "Circles are benign, triangles malicious, a cross marks what the defense rejected. Where triangles hide among "
-        "circles, the attack is hard to see. Each panel has its own scale.",
-        "Scatter plots of uploads on two principal components, one panel for each round",
-    ),
-    "densities": (
-        "What the defense saw",
-        "How the scores that a defense gives to uploads are spread around the median of their round, for benign and "
-        "malicious ones, in each third of the run. Each curve is scaled to its own highest point. Separation says how "
-        "well the score tells the two apart within a round: 0.5 is guessing, 1 is certain.",
-        "Density curves of scores of benign and malicious uploads, one panel for each third of the run",
-    ),
-    "fits": (
-        "Whose upload training can reproduce",
-        "FedREDefense trains a few invented samples until they reproduce a client’s upload. One line for each client, "
-        "in the first round that judged it: the error that is left after so many iterations (at most 60 clients of "
-        "one seed; errors far above γ are drawn at the upper edge). The dashed rule is the threshold γ. Whoever ends "
-        "above it is rejected: a cross; at 0 it is an empty upload, which is not fitted. Above each panel: how many "
-        "malicious and how many benign clients were rejected. A verdict belongs to the model, the budget of iterations "
-        "and γ together: with another model, another budget or another γ it may be the opposite.",
-        "Line charts of reconstruction error over iterations, one line for each client, one panel for each attack; "
-        "the tables below hold the verdicts",
-    ),
-    "cost": (
-        "What a defense costs when nobody attacks",
-        "The score that is left with the defense in place and every client honest, and how long a round takes. Dashed: "
-        "no defense. Lines span the 95% interval over seeds.",
-        "Bar charts of the clean score and of the time of a round for each defense",
-    ),
-}  # fmt: skip
-
-
-_SHORT = {
-    "about": "About", "glance": "In one look", "ran": "What was run", "grid": "Heat map", "curves": "Learning",
-    "detection": "Detection", "points": "Uploads", "densities": "Scores", "fits": "Reconstruction", "cost": "Cost",
-    "repeat": "Repeat", "notes": "Notes",
-}  # fmt: skip
 
 
 def _section(key: str, heading: str, content: str) -> str:
@@ -176,7 +95,17 @@ def _glance(board: Board, cells: pl.DataFrame) -> str:
     return shown + (tables.folded(f"{len(said) - 4} more settings", "".join(said[4:])) if said[4:] else "")
 
 
-def _body(board: Board, made: list[Chart], cells: pl.DataFrame) -> list[tuple[str, str, str]]:
+def _boards(found: Leaderboards) -> list[tuple[str, str, str]]:
+    """Return ``(key, heading, HTML)`` of a section for each leaderboard."""
+    named = zip(found.boards, headings(found.boards, found.cards))
+    parts = []
+    for number, (board, heading) in enumerate(named, 1):
+        card = found.cards.get(board.card_hash)
+        parts.append((f"board{number}", heading, leaderboard(board, f"table{number}", found.places, card)))
+    return parts
+
+
+def _body(board: Board, found: Leaderboards, made: list[Chart], cells: pl.DataFrame) -> list[tuple[str, str, str]]:
     """Return ``(key, heading, HTML)`` of all sections in order."""
     intro = introduction(board.metrics)
     if board.warnings:
@@ -188,6 +117,7 @@ def _body(board: Board, made: list[Chart], cells: pl.DataFrame) -> list[tuple[st
     glance = _glance(board, cells)
     if glance:
         parts.append(("glance", "In one look", glance))
+    parts += _boards(found)
     parts.append(
         (
             "ran",
@@ -220,7 +150,23 @@ def _json(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def render(board: Board, title: str) -> str:
+def _release() -> str:
+    try:
+        return version("fedsiege")
+    except PackageNotFoundError:
+        return ""
+
+
+def _links(parts: list[tuple[str, str, str]]) -> str:
+    """Return the navigation: boards by their card, other sections by a short name."""
+    items = "".join(
+        f'<li><a href="#{key}">{escape(SHORT.get(key, heading.removeprefix("Leaderboard: ")))}</a></li>'
+        for key, heading, _ in parts
+    )
+    return f'<nav aria-label="Sections"><ul>{items}</ul></nav>'
+
+
+def render(board: Board, title: str, live: str | None = None) -> str:
     """Return the page of a board.
 
     Parameters
@@ -229,8 +175,12 @@ def render(board: Board, title: str) -> str:
         What to show; without runs the page says so.
     title : str
         Heading of the page.
+    live : str, optional
+        State of the store that the page shows, if a server keeps it up to date: then the page asks that server, and
+        no other, whether there is more.
     """
     made: list[Chart] = []
+    found = Leaderboards()
     if board.runs.is_empty() or not board.metrics:
         why = (
             f"<p>No finished run was found under <code>{escape(str(board.root))}</code>. Start one with "
@@ -240,24 +190,24 @@ def render(board: Board, title: str) -> str:
     else:
         cells = make_cells(board)
         made = charts(board, cells)
-        parts = _body(board, made, cells)
+        found = leaderboards(board)
+        parts = _body(board, found, made, cells)
     parts.append(("notes", "Notes and warnings", tables.notes(board)))
     home = files("fedsiege.report")
+    read = {name: (home / name).read_text(encoding="utf-8") for name in (*SCRIPTS, LIVE, *STYLES, "page.theme.js")}
     bundle = javascript() if made else ""
-    script = (home / "page.js").read_text(encoding="utf-8")
-    try:
-        release = version("fedsiege")
-    except PackageNotFoundError:
-        release = ""
-    links = "".join(f'<li><a href="#{key}">{escape(_SHORT.get(key, heading))}</a></li>' for key, heading, _ in parts)
+    script = "".join(read[name] for name in (*SCRIPTS, *((LIVE,) if live is not None else ())))
     return Template((home / "page.html").read_text(encoding="utf-8")).substitute(
-        hashes=f"{_hash(bundle)} {_hash(script)}",
+        hashes=" ".join(_hash(text) for text in (read["page.theme.js"], bundle, script)),
+        connect="" if live is None else "; connect-src 'self'",
         title=escape(title),
         lead=escape(LEAD),
-        css=(home / "page.css").read_text(encoding="utf-8"),
-        nav=f'<nav aria-label="Sections"><ul>{links}</ul></nav>',
+        css="".join(read[name] for name in STYLES),
+        theme=read["page.theme.js"],
+        live="" if live is None else f'<div id="live" role="status" data-state="{escape(live)}"></div>',
+        nav=_links(parts),
         body="".join(_section(*part) for part in parts),
-        version=escape(release),
+        version=escape(_release()),
         data=_json({chart.key: chart.payload() for chart in made}),
         bundle=bundle,
         script=script,

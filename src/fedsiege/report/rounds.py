@@ -13,10 +13,13 @@ import numpy as np
 
 CURVE_ROUNDS = 60
 POINT_ROUNDS = 6
-SCORE_ROUNDS = 300
+SCORE_ROUNDS = 150
 # First fits of uploads are looked for in so many rounds, until so many clients are known.
 FIT_ROUNDS = 100
 FIT_CLIENTS = 600
+
+VERDICTS = ("honest accepted", "honest rejected", "malicious accepted", "malicious rejected")
+"""How many uploads of a round's cohort met which end."""
 
 _EVALUATED = re.compile(rb'"metrics":\s*\{\s*"')
 _PROJECTED = re.compile(rb'"projection":\s*\[')
@@ -33,7 +36,7 @@ class Scan:
     Parameters
     ----------
     curve : list of dict
-        ``{"round", "loss", metric: value}`` of evaluated rounds, test split.
+        ``{"round", "loss", metric: value}`` of evaluated rounds, test split, and `VERDICTS` of the round.
     points : list of dict of arrays
         ``round, x, y, malicious, rejected`` of projected rounds.
     scores : list of dict of arrays
@@ -80,13 +83,14 @@ class _Lines:
 
 def _uploads(record: dict[str, Any], attacking: bool) -> dict[str, np.ndarray]:
     """Return the round number, guilt and verdict of each upload of a record."""
-    cohort = np.asarray(record["cohort"], np.int64)
-    rejected = [client for client, _ in record["rejected"]]
+    cohort = record["cohort"]
+    # Without an attack the coalition behaves like everyone else, so nobody is malicious.
+    bad = set(record["malicious"]) if attacking else set()
+    rejected = {client for client, _ in record["rejected"]}
     return {
-        "round": np.full(cohort.size, int(record["round"])),
-        # Without an attack the coalition behaves like everyone else, so nobody is malicious.
-        "malicious": np.isin(cohort, record["malicious"]) & attacking,
-        "rejected": np.isin(cohort, rejected),
+        "round": np.full(len(cohort), int(record["round"])),
+        "malicious": np.array([client in bad for client in cohort], bool),
+        "rejected": np.array([client in rejected for client in cohort], bool),
     }
 
 
@@ -94,11 +98,21 @@ def _floats(values: Any) -> np.ndarray:
     return np.array(values, dtype=np.float64)  # None becomes NaN
 
 
-def _curve(record: dict[str, Any]) -> dict[str, Any]:
+def _verdicts(record: dict[str, Any], attacking: bool) -> dict[str, int]:
+    """Count the verdicts on a round's cohort; without an attack nobody is malicious."""
+    cohort = set(record["cohort"])
+    bad = cohort.intersection(record["malicious"]) if attacking else set()
+    out = cohort.intersection(client for client, _ in record["rejected"])
+    counts = (len(cohort - bad - out), len(out - bad), len(bad - out), len(bad & out))
+    return dict(zip(VERDICTS, counts))
+
+
+def _curve(record: dict[str, Any], attacking: bool) -> dict[str, Any]:
     test = record["metrics"].get("test") or {}
     scores = {str(name): float(value) for name, value in test.items() if value is not None}
     loss = record.get("loss")
-    return {**scores, "round": int(record["round"]), "loss": None if loss is None else float(loss)}
+    about = {"round": int(record["round"]), "loss": None if loss is None else float(loss)}
+    return {**scores, **about, **_verdicts(record, attacking)}
 
 
 def steps(iterations: int) -> list[int]:
@@ -192,7 +206,7 @@ def scan(path: Path, attacking: bool, uploads: bool = True, fits: str | None = N
         about = _uploads(record, attacking)
         return {**about, "score": _floats(record["score"]).reshape(about["round"].shape)}
 
-    collect(spread(lines.holding(_EVALUATED), CURVE_ROUNDS), _curve, found.curve)
+    collect(spread(lines.holding(_EVALUATED), CURVE_ROUNDS), lambda record: _curve(record, attacking), found.curve)
     if uploads and lines.ends.size:
         collect(spread(lines.holding(_PROJECTED), POINT_ROUNDS), point, found.points)
         # Rounds in which an attacker took part tell more; without any, all rounds are alike.

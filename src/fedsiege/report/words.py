@@ -20,6 +20,14 @@ def signed_percent(share: float, digits: int = 1) -> str:
     return f"{'+' if share > 0 else MINUS}{text}%"
 
 
+def signed(value: float, digits: int = 4) -> str:
+    """Return a difference with its sign: ``−0.0120``, ``+0.0031``, ``0.0000``."""
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return f"{'+' if value > 0 else MINUS}{text}"
+
+
 def change(loss: float | None, digits: int = 1) -> str:
     """Return the share that is lost as a change: a loss of 0.312 is ``−31.2%``; empty if unknown."""
     return "" if loss is None or math.isnan(loss) else signed_percent(-loss, digits)

@@ -11,8 +11,6 @@ import torch
 from fedsiege.kernels import columns, matrix
 
 GRAM_COLUMNS = 1 << 16
-CHOSEN_COLUMNS = 1 << 13
-"""Columns of which chosen uploads are copied at a time, into one buffer."""
 
 COMPILED = (torch.float32, torch.float64)
 
@@ -122,25 +120,16 @@ class DenseBlock:
         return total.numpy()
 
     def weighted_sum(self, weights: np.ndarray) -> DenseBlock:
-        """Return Σ weight × upload as a block of one upload; uploads of weight 0 are not read."""
-        used = np.flatnonzero(weights)
-        if used.size == self.n:
-            total = self._factors(weights) @ self.flat
-        else:
-            index = torch.from_numpy(used).to(self.values.device)
-            total = self._chosen_sum(self._factors(weights)[index], index)
-        return DenseBlock(total.view(1, *self.shape))
+        """Return Σ weight × upload as a block of one upload; uploads of weight 0 are not read.
 
-    def _chosen_sum(self, factors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        flat = self.flat
-        if flat.is_cuda or flat.shape[1] <= CHOSEN_COLUMNS:
-            return factors @ flat[index]
-        total, buffer = flat.new_empty(flat.shape[1]), flat.new_empty(index.numel(), CHOSEN_COLUMNS)
-        for piece, part in zip(flat.split(CHOSEN_COLUMNS, dim=1), total.split(CHOSEN_COLUMNS)):
-            whole = piece.shape[1] == CHOSEN_COLUMNS
-            chosen = torch.index_select(piece, 0, index, out=buffer) if whole else piece[index]
-            part.copy_(factors @ chosen)
-        return total
+        Summed in float64 and rounded once where kernels can read the values, in the values' dtype elsewhere.
+        """
+        if self.compiled:
+            total = torch.from_numpy(matrix.weighted_sum(self.flat.numpy(), weights))
+        else:
+            used = torch.from_numpy(np.flatnonzero(weights)).to(self.values.device)
+            total = self._factors(weights)[used] @ self.flat[used]
+        return DenseBlock(total.view(1, *self.shape))
 
     def moments(self) -> tuple[DenseBlock, DenseBlock]:
         """Return mean and population standard deviation over uploads."""

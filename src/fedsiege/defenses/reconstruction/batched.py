@@ -15,6 +15,7 @@ from fedsiege.defenses.reconstruction.single import (
     Result,
     Tensors,
     cast,
+    leveled,
     on_curve,
     sq_norm,
     stored,
@@ -115,7 +116,7 @@ class _Batch:
         if keep:
             for key, leaf in self.rows["knowledge"].items():
                 velocity = self.rows["velocity"][key].mul_(self.how.momentum).add_(slope[key])
-                leaf.sub_(velocity, alpha=self.how.rates[key])
+                leaf.sub_(leveled(velocity, 1) if self.how.level else velocity, alpha=self.how.rates[key])
         return done
 
 

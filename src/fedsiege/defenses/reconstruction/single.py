@@ -15,6 +15,9 @@ Loss = Callable[[Tensors, Tensors], torch.Tensor]
 EPS = 1e-9
 """Added to both squared norms of the error, as in the authors' code."""
 
+TINY = 1e-30
+"""Lengths below this are no direction."""
+
 
 @dataclass(frozen=True)
 class Optimisation:
@@ -31,12 +34,16 @@ class Optimisation:
         Momentum of the outer optimizer, which starts anew at every call.
     goal : float
         The fit ends once the error is below this; −inf never.
+    level : bool
+        Whether a step has a length of its own: the running mean of gradients (`momentum` is the weight of the past)
+        is scaled to a root mean square of 1 in each piece, so that step sizes are lengths, however steep the error.
     """
 
     rates: Mapping[str, float]
     inner: int = 5
     momentum: float = 0.5
     goal: float = -math.inf
+    level: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,16 @@ def sq_norm(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.stack([t.square().sum() for t in tensors]).sum()
 
 
+def leveled(gradient: torch.Tensor, axes: int = 0) -> torch.Tensor:
+    """Return `gradient` scaled to a root mean square of 1, for each row of its first `axes` axes; zeros stay zeros."""
+    # Divided by the largest value first: squares of small gradients would vanish.
+    inner = tuple(range(axes, gradient.dim()))
+    if inner:
+        scaled = gradient / gradient.abs().amax(inner, keepdim=True).clamp(min=TINY)
+        return scaled / scaled.square().mean(inner, keepdim=True).sqrt().clamp(min=TINY)
+    return gradient.sign()
+
+
 @torch.enable_grad()
 def reconstruct(loss: Loss, problem: Problem, how: Optimisation, dtype: torch.dtype = torch.float32) -> Result:
     """Fit knowledge to one upload by gradient descent through virtual training.
@@ -154,7 +171,8 @@ def reconstruct(loss: Loss, problem: Problem, how: Optimisation, dtype: torch.dt
         gradients = torch.autograd.grad(measured, leaves, materialize_grads=True)
         with torch.no_grad():
             for leaf, v, g, step in zip(leaves, velocity, gradients, rates):
-                leaf.sub_(v.mul_(how.momentum).add_(g), alpha=step)
+                v.mul_(how.momentum).add_(g)
+                leaf.sub_(leveled(v) if how.level else v, alpha=step)
         iteration += 1
     if not (math.isfinite(value) and all(torch.isfinite(leaf).all() for leaf in leaves)):
         return Result(math.inf, iteration, curve, stored(problem.knowledge))

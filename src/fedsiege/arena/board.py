@@ -1,0 +1,203 @@
+"""A leaderboard: defenses of one card ranked by their worst case, each with its price, intervals and flags."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fedsiege.arena.flags import Flag
+from fedsiege.arena.stats import Estimate
+from fedsiege.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedsiege.arena.card import Card
+    from fedsiege.arena.record import Record
+
+CLEAN, WORST = "none", "worst"
+"""Names of the columns beside the attacks: nobody attacks, and the worst case."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One defense under one attack (or under none).
+
+    Parameters
+    ----------
+    attack : str
+        Label of the attack; ``"none"`` for the clean run, empty if there is no run.
+    value : Estimate
+        The metric after the last round, over seeds; a value that is not finite counts as the worst there is.
+    lost : Estimate
+        Share of the clean FedAvg run's score that is lost, paired by seed, in the board's clean metric; where low
+        is good, of what is left to 1.
+    detection : mapping
+        Means over seeds of the detection rates that are finite.
+    flags : tuple of Flag
+        Reasons to doubt.
+    records : tuple of Record
+        The runs behind it, in the order of seeds.
+    """
+
+    attack: str
+    value: Estimate
+    lost: Estimate
+    detection: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[Flag, ...] = ()
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One defense.
+
+    Parameters
+    ----------
+    defense : str
+        Label; ``"none"`` is FedAvg.
+    clean : Score
+        Nobody attacks; in the board's clean metric.
+    price : Estimate
+        What the defense costs then: clean FedAvg less clean defense, paired by seed; positive is a loss.
+    scores : mapping
+        By attack label, those that it faced.
+    worst : str
+        The attack with the worst mean, empty if it faced none.
+    worst_score : Score
+        The score under that attack.
+    adaptive : Score or None
+        The worst among adaptive attacks; None if it never faced one.
+    wins : frozenset of str
+        Columns (`CLEAN`, `WORST`, attack labels) where the difference to every other defense, paired by seed, has
+        an interval above zero.
+    complete : bool
+        Whether it faced every attack that counts (those of the card, or all without a card).
+    cost : float
+        Seconds per round over FedAvg's, medians of clean runs; NaN if unknown.
+    told : bool
+        Whether it was told the number of attackers.
+    division : {"closed", "open"}
+        Open entries are ranked behind closed ones and win nothing.
+    changes : tuple of str
+        What an open entry changed of the card.
+    flags : tuple of Flag
+        Those of all its scores, one for each code, and those of the defense as a whole.
+    """
+
+    defense: str
+    clean: Score
+    price: Estimate
+    scores: Mapping[str, Score]
+    worst: str
+    worst_score: Score
+    adaptive: Score | None
+    wins: frozenset[str]
+    complete: bool
+    cost: float
+    told: bool
+    division: str
+    changes: tuple[str, ...]
+    flags: tuple[Flag, ...]
+
+    @property
+    def best(self) -> bool:
+        """Whether it wins in the worst case, and so is printed bold."""
+        return WORST in self.wins
+
+
+@dataclass(frozen=True)
+class Board:
+    """All defenses of one card at one degree.
+
+    Parameters
+    ----------
+    card, card_hash, degree : str
+        Which game.
+    metric, clean_metric : str
+        What is compared; and what clean runs are scored by, where they do not have `metric` (such as ASR).
+    higher_is_better : bool
+        Whether the defender wants `metric` high.
+    seeds : tuple of int
+        All seeds with a finished run.
+    attacks : tuple of str
+        Labels, the strongest without a defense first.
+    knowledge : mapping
+        What each attack sees, in words.
+    rows : tuple of Row
+        The best worst case first; behind complete ones those that have not faced every attack, then open ones.
+    missing : tuple of str
+        Cells without a run of each seed.
+    notes : tuple of str
+        What else a reader must know.
+    flags : tuple of Flag
+        Reasons to doubt the whole board: a clean run outside the band, attacks no stronger than noise.
+    """
+
+    card: str
+    card_hash: str
+    degree: str
+    metric: str
+    clean_metric: str
+    higher_is_better: bool
+    seeds: tuple[int, ...]
+    attacks: tuple[str, ...]
+    knowledge: Mapping[str, str]
+    rows: tuple[Row, ...]
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
+
+    def corners(self, row: Row) -> tuple[Estimate, Estimate, Estimate, Estimate]:
+        """Return clean/FedAvg, clean/defense, attack/FedAvg and attack/defense, the attack being the row's worst.
+
+        FedAvg is that of the row's own division and changes; NaN where it was not run.
+        """
+        unknown = Estimate(math.nan, math.nan, math.nan, 0)
+        same = (r for r in self.rows if r.defense == CLEAN and (r.division, r.changes) == (row.division, row.changes))
+        base = next(same, None)
+        attacked = base.scores.get(row.worst) if base else None
+        return (
+            base.clean.value if base else unknown,
+            row.clean.value,
+            attacked.value if attacked else unknown,
+            row.worst_score.value,
+        )
+
+
+def shipped(records: Iterable[Record]) -> dict[str, Card]:
+    """Return the shipped cards that `records` name, by hash; a card of another version is not among them."""
+    from fedsiege.arena.card import load, names
+
+    found = {}
+    for id_ in sorted({record.card for record in records if record.card} & set(names())):
+        try:
+            card = load(id_)
+        except ConfigError:
+            continue
+        found[card.hash] = card
+    return found
+
+
+def boards(records: Iterable[Record], cards: Mapping[str, Card] | None = None) -> list[Board]:
+    """Return a board for each card hash and degree, in the order of card, hash and degree.
+
+    The order of `records` does not matter. Runs without a card are in no board.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        Stored runs, finished or not: the others are among what is missing.
+    cards : mapping, optional
+        Cards by any name; they are found by their hash. Default: the shipped ones. Without its card a board has no
+        bands, its seeds are those that occur, and its metric is that of its runs.
+    """
+    from fedsiege.arena.board_build import build
+
+    every = list(records)
+    known = shipped(every) if cards is None else {card.hash: card for card in cards.values()}
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in every:
+        if record.card:
+            groups.setdefault((record.card, record.card_hash or "", record.degree), []).append(record)
+    return [build(group, *key, known.get(key[1])) for key, group in sorted(groups.items())]

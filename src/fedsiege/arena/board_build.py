@@ -1,0 +1,163 @@
+"""From the runs of one card at one degree to its board."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+from fedsiege.arena import flags
+from fedsiege.arena.board import CLEAN, Board, Row, Score
+from fedsiege.arena.board_cells import CLOSED, Entry, Key, measured, missing
+from fedsiege.arena.board_game import Game, game
+from fedsiege.arena.flags import NONE, RULES, Flag
+from fedsiege.arena.stats import Estimate, estimates
+
+if TYPE_CHECKING:
+    from fedsiege.arena.card import Card
+    from fedsiege.arena.record import Record
+
+BASE = Entry(False, (), NONE)
+"""The row of FedAvg as the card has it."""
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
+
+
+def _detection(records: Sequence[Record]) -> dict[str, float]:
+    """Return means over seeds of the rates that are finite."""
+    names = dict.fromkeys(name for record in records for name in record.detection)
+    kept = {n: [v for r in records if (v := r.detection.get(n)) is not None and math.isfinite(v)] for n in names}
+    return {name: fmean(values) for name, values in kept.items() if values}
+
+
+def _cost(runs: Sequence[Record], base: Sequence[Record]) -> float:
+    """Return the median seconds per round over those of `base`, NaN if either is unknown."""
+    middles = []
+    for group in (runs, base):
+        seconds = [r.seconds_per_round for r in group if math.isfinite(r.seconds_per_round)]
+        middles.append(median(seconds) if seconds else math.nan)
+    return middles[0] / middles[1] if middles[1] > 0 else math.nan
+
+
+def _scores(table: Game, weak: Mapping[Key, Flag], card: Card | None, degree: str) -> dict[Key, Score]:
+    """Return the score of every cell, with its flags."""
+    keys = list(table.cells)
+    values = estimates([table.shown(key).values() for key in keys])
+    losses = estimates([table.lost(key) for key in keys])
+    scores = {}
+    for key, value, lost in zip(keys, values, losses):
+        records = table.cells[key]
+        found = [*flags.of_runs(records), weak.get((key[0].with_defense(NONE), key[1]))]
+        if key == (BASE, CLEAN) and card:
+            raw = {r.seed: v for r in records if (v := measured(r, table.clean.metric)) is not None}
+            found.append(flags.outside_band(raw, card.bands.get(degree)))
+        mine = {flag.code: flag for flag in found if flag}
+        ordered = tuple(mine[code] for code in RULES if code in mine)
+        scores[key] = Score(key[1], value, lost, _detection(records), ordered, records)
+    return scores
+
+
+def _merged(scores: Sequence[Score], clean: Score, whole: Flag | None) -> tuple[Flag, ...]:
+    """Return one flag for each code of a row, with the attacks where it was raised.
+
+    Noise counts only if nothing that the defense faced does more.
+    """
+    where: dict[str, list[str]] = {}
+    for score in (clean, *scores):
+        for flag in score.flags:
+            where.setdefault(flag.code, []).append("no attack" if score is clean else score.attack)
+    if len(where.get("noise", ())) < sum(score.records[0].attack != flags.NOISE for score in scores):
+        where.pop("noise", None)
+    said = {code: Flag(code, f"{RULES[code]} (under {', '.join(names)})") for code, names in where.items()}
+    if whole:
+        said[whole.code] = whole
+    return tuple(said[code] for code in RULES if code in said)
+
+
+def _names(card: Card) -> set[str]:
+    """Return the names of a card's attacks."""
+    return {str(spec if isinstance(spec, str) else spec["name"]) for spec in card.attacks}
+
+
+def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate, card: Card | None) -> Row:
+    """Return one row, without what it wins."""
+    attacks = table.played(entry)
+    mine = {a: scores[entry, a] for a in attacks if table.shown((entry, a))}
+    clean = scores.get((entry.unattacked, CLEAN), Score("", UNKNOWN, UNKNOWN))
+    worst = table.worst(entry, attacks)
+    adaptive = table.worst(entry, [a for a in attacks if table.plugins[a].startswith("adaptive")])
+    every = [r for a in (CLEAN, *attacks) for r in table.cells.get((entry, a), ())]
+    counted = [a for a in attacks if card and table.plugins[a] in _names(card)] or attacks
+    own = table.cells.get((entry.unattacked, CLEAN), ())
+    base = table.cells.get((entry.unattacked.with_defense(NONE), CLEAN), ())
+    return Row(
+        defense=entry.defense,
+        clean=clean,
+        price=price,
+        scores=mine,
+        worst=worst,
+        worst_score=mine.get(worst, Score("", UNKNOWN, UNKNOWN)),
+        adaptive=mine.get(adaptive),
+        wins=frozenset(),
+        complete=all(a in mine for a in counted),
+        cost=_cost(own, base),
+        told=flags.was_told(every) is not None,
+        division="open" if entry.open else CLOSED,
+        changes=entry.changes,
+        flags=_merged(list(mine.values()), clean, flags.never_adaptive(every)),
+    )
+
+
+def _notes(table: Game, card: Card | None, seeds: Sequence[int], degree: str) -> list[str]:
+    """Return what a reader must know that no number says."""
+    said = []
+    if card is None:
+        said.append("The card of these runs is not at hand: there is no reference band, and seeds are those that occur")
+    else:
+        if degree not in card.bands:
+            said.append("The card has no reference band for the clean run")
+        present = {table.plugins[a] for a in table.attacks}
+        if absent := sorted(_names(card) - present - {NONE}):
+            said.append(f"Attacks of the card without a finished run: {', '.join(absent)}")
+        if beyond := sorted(set(seeds) - set(card.seeds)):
+            said.append(f"Seeds beyond those of the card: {', '.join(map(str, beyond))}")
+    if not any(table.plugins[a] == flags.NOISE and table.shown((BASE, a)) for a in table.attacks):
+        said.append(f"Without a run of {flags.NOISE} against FedAvg, attacks are not compared with noise")
+    return said
+
+
+def build(records: Sequence[Record], card_id: str, card_hash: str, degree: str, card: Card | None) -> Board:
+    """Return the board of the runs of one card (None: unknown) at one degree."""
+    table, notes = game(records, card)
+    weak, won, entries = table.weak(), table.winners(), table.entries
+    scores = _scores(table, weak, card, degree)
+    prices = dict(zip(entries, estimates([table.price(entry) for entry in entries])))
+    rows = {
+        e: replace(_row(table, e, scores, prices[e], card), wins=frozenset(c for w, c in won if w == e))
+        for e in entries
+    }
+
+    def rank(entry: Entry) -> tuple[Any, ...]:
+        mean = table.mean((entry, rows[entry].worst))
+        return entry.open, not rows[entry].complete, math.isnan(mean), 0.0 if math.isnan(mean) else -mean, entry
+
+    seeds = tuple(sorted({run.seed for runs in table.cells.values() for run in runs}))
+    wanted = sorted(card.seeds) if card and card.seeds else sorted({r.seed for r in records})
+    band = [f for f in scores[BASE, CLEAN].flags if f.code == "band"] if (BASE, CLEAN) in scores else []
+    seen = {a: {r.knowledge for (_, b), runs in table.cells.items() if a == b for r in runs} for a in table.attacks}
+    return Board(
+        card=card_id,
+        card_hash=card_hash,
+        degree=degree,
+        metric=table.scale.metric,
+        clean_metric=table.clean.metric,
+        higher_is_better=table.scale.higher,
+        seeds=seeds,
+        attacks=table.attacks,
+        knowledge={attack: " / ".join(sorted(levels)) for attack, levels in seen.items()},
+        rows=tuple(rows[entry] for entry in sorted(entries, key=rank)),
+        missing=missing(records, table.scale, table.clean, wanted),
+        notes=(*notes, *_notes(table, card, seeds, degree)),
+        flags=(*band, *(Flag("noise", f"{a}: {weak[BASE, a].message}") for a in table.attacks if (BASE, a) in weak)),
+    )

@@ -1,0 +1,143 @@
+"""The cells of one board as numbers by seed: means, losses, prices, the worst attack, who wins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from fedsiege.arena import flags
+from fedsiege.arena.board import CLEAN, WORST
+from fedsiege.arena.board_cells import Cells, Entry, Key, Scale, by_seed, cells, measured, scale
+from fedsiege.arena.flags import NONE, Flag
+from fedsiege.arena.stats import differences, winner
+
+if TYPE_CHECKING:
+    from fedsiege.arena.card import Card
+    from fedsiege.arena.record import Record
+
+Values = Mapping[int, float]
+"""Scores by seed."""
+
+
+@dataclass(frozen=True)
+class Game:
+    """The cells of a board with their scores by seed.
+
+    Parameters
+    ----------
+    cells : Cells
+        Finished runs.
+    scale, clean : Scale
+        Of the attacked and of the clean runs.
+    values, clean_values : mapping
+        By cell: scores of `scale`, and of `clean`.
+    """
+
+    cells: Cells
+    scale: Scale
+    clean: Scale
+    values: Mapping[Key, Values]
+    clean_values: Mapping[Key, Values]
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """All rows, closed ones first."""
+        return sorted({entry for entry, _ in self.cells})
+
+    @cached_property
+    def attacks(self) -> tuple[str, ...]:
+        """Labels of the attacks: the strongest against FedAvg first, those that it did not face at the end."""
+        base = Entry(False, (), NONE)
+        labels = {label for _, label in self.cells if label != CLEAN}
+        harm = {label: -self.mean((base, label)) for label in labels}
+        return tuple(sorted(labels, key=lambda a: (math.isnan(harm[a]), 0.0 if math.isnan(harm[a]) else -harm[a], a)))
+
+    @cached_property
+    def plugins(self) -> Mapping[str, str]:
+        """The name of each attack by its label."""
+        return {label: runs[0].attack for (_, label), runs in self.cells.items()}
+
+    def played(self, entry: Entry) -> tuple[str, ...]:
+        """Return the attacks that any entry of the same division and changes has faced."""
+        seen = {a for e, a in self.cells if e.with_defense(NONE) == entry.with_defense(NONE)}
+        return tuple(a for a in self.attacks if a in seen)
+
+    def shown(self, key: Key) -> Values:
+        """Return what a cell shows."""
+        entry, attack = key
+        return self.clean_values.get((entry.unattacked, CLEAN), {}) if attack == CLEAN else self.values.get(key, {})
+
+    def oriented(self, key: Key) -> Values:
+        """Return what a cell shows, higher being better for the defender."""
+        sign = (self.clean if key[1] == CLEAN else self.scale).sign
+        return {seed: sign * value for seed, value in self.shown(key).items()}
+
+    def mean(self, key: Key) -> float:
+        """Return the oriented mean of a cell, NaN if it is empty."""
+        values = list(self.oriented(key).values())
+        return fmean(values) if values else math.nan
+
+    def lost(self, key: Key) -> list[float]:
+        """Return the share of the clean FedAvg run's score that is lost, by seed; without seeds that had none."""
+        good = {s: self.clean.good(v) for s, v in self.shown((key[0].with_defense(NONE), CLEAN)).items()}
+        mine = {s: self.clean.good(v) for s, v in self.clean_values.get(key, {}).items()}
+        return [(good[s] - mine[s]) / good[s] for s in sorted(set(good) & set(mine)) if good[s] > 0]
+
+    def price(self, entry: Entry) -> list[float]:
+        """Return what an entry costs when nobody attacks, by seed."""
+        return differences(self.oriented((entry.with_defense(NONE), CLEAN)), self.oriented((entry, CLEAN)))
+
+    def worst(self, entry: Entry, among: Iterable[str]) -> str:
+        """Return the attack with the worst mean, the first of equal ones; empty if the entry faced none."""
+        faced = [attack for attack in among if self.shown((entry, attack))]
+        return min(faced, key=lambda attack: self.mean((entry, attack)), default="")
+
+    def weak(self) -> dict[Key, Flag]:
+        """Return the flags of attacks that do no more than noise, by FedAvg's entry and label."""
+        found: dict[Key, Flag] = {}
+        for base in {entry.with_defense(NONE) for entry in self.entries}:
+            attacks = self.played(base)
+            noise = next((a for a in attacks if self.plugins[a] == flags.NOISE and self.shown((base, a))), None)
+            for attack in attacks if noise else ():
+                flag = flags.only_noise(self.oriented((base, attack)), self.oriented((base, str(noise))))
+                if flag and self.plugins[attack] != flags.NOISE:
+                    found[base, attack] = flag
+        return found
+
+    def winners(self) -> set[Key]:
+        """Return the columns that have a winner, each with it: closed entries alone take part.
+
+        Where one of them has no run, nobody wins. In the worst case nobody wins who was spared an attack.
+        """
+        rivals = [entry for entry in self.entries if not entry.open]
+        attacks = self.played(Entry(False, (), NONE))
+        won: set[Key] = set()
+        for column in (CLEAN, WORST, *attacks):
+            at = [(e, self.worst(e, attacks) if column == WORST else column) for e in rivals]
+            place = winner([self.oriented(key) for key in at])
+            if place is None:
+                continue
+            if column != WORST or all(self.shown((rivals[place], a)) for a in attacks):
+                won.add((rivals[place], column))
+        return won
+
+
+def game(records: Sequence[Record], card: Card | None) -> tuple[Game, tuple[str, ...]]:
+    """Return the cells of runs of one card at one degree, and notes on runs that were left out.
+
+    Clean runs are scored by the card's metric if they have it, else (such as ASR) by the model's own.
+    """
+    found, notes = cells(records)
+    own = sorted({r.metric for r in records if r.status == "finished"})
+    metric = card.metric if card else next(iter(own), "")
+    clean_runs = [r for runs in found.values() for r in runs if flags.is_clean(r)]
+    runs = [r for kept in found.values() for r in kept]
+    main = scale(runs, metric, card.higher_is_better if card else metric != "ASR")
+    shared = not own or metric in own or any(measured(r, metric) is not None for r in clean_runs)
+    clean = main if shared else scale(runs, own[0], True)
+    values = {key: by_seed(kept, main) for key, kept in found.items()}
+    return Game(found, main, clean, values, {key: by_seed(kept, clean) for key, kept in found.items()}), notes

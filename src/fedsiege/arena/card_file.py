@@ -1,0 +1,124 @@
+"""Reading threat-model cards: YAML, with a base to build on, fully checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedsiege.arena.card import GAME, Card, knowledge, merged
+from fedsiege.errors import ConfigError, nearest
+
+NAMED = ("dataset", "model")
+LISTS = ("seeds", "attacks", "defenses")
+
+
+@cache
+def shipped() -> dict[str, str]:
+    """Return the text of each card that comes with FedSiege, by name."""
+    folder = files("fedsiege.arena") / "cards"
+    found = {f.name.removesuffix(".yaml"): f for f in folder.iterdir() if f.name.endswith(".yaml")}
+    return {name: file.read_text(encoding="utf-8") for name, file in sorted(found.items())}
+
+
+@cache
+def _named(name: str) -> Card:
+    known = shipped()
+    if name not in known:
+        raise ConfigError(f"unknown card {name!r}: {nearest(name, known)}")
+    return parse(yaml.safe_load(known[name]), f"card {name}")
+
+
+def read(ref: str | Path) -> Card:
+    """Return a card by its name, or from a file, which is what ends in ``.yaml`` or ``.yml``.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name, a file that cannot be read, or a card that is wrong.
+    """
+    path = Path(ref)
+    if path.suffix not in (".yaml", ".yml"):
+        return _named(str(ref))
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read card {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return parse(values, str(path), path.parent)
+
+
+def parse(values: Any, where: str, folder: Path | None = None) -> Card:
+    """Return the card that a mapping read from YAML describes.
+
+    Parameters
+    ----------
+    values : mapping
+        The fields of `Card`; with ``base``, another card's name or file, only what differs from that.
+    where : str
+        How to call the card in an error.
+    folder : Path, optional
+        Folder to which a path of a base or a data set refers.
+    """
+    from fedsiege.arena.validate import build
+
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} is not a card: write a mapping with an `id` and a `dataset`, or with a `base`")
+    values = dict(values)
+    base = values.pop("base", None)
+    if isinstance(base, str) and folder is not None and base.endswith((".yaml", ".yml")):
+        base = str(folder / base)
+    known = vars(read(base)).copy() if base is not None else {}
+    # The base's hash is remembered in it, and is not one of its fields; its bands are of its own game.
+    for name in ("hash", "bands"):
+        known.pop(name, None)
+    if base is not None and "id" not in values:
+        raise ConfigError(f"{where} builds on {base} and needs an `id` of its own")
+    sections = {name: known.get(name, {}) for name in GAME}
+    changed = {name: values.pop(name) for name in GAME if name in values}
+    for name in ("id", "dataset"):
+        if name not in {**known, **values, **changed}:
+            raise ConfigError(f"{where} needs `{name}`")
+    fields: dict[str, Any] = {**known, **values, **merged(sections, changed)}
+    _localise(fields["dataset"], folder)
+    for name in ("title", "about"):
+        fields.setdefault(name, "")
+    for name in LISTS:
+        if name in fields and not isinstance(fields[name], list | tuple):
+            raise ConfigError(f"{where}: `{name}` must be a list")
+    try:
+        card = build(Card, fields, where)
+        knowledge(card.knowledge)
+        knowledge(card.adaptive)
+        for degree in card.bands:
+            card.degree(degree)
+        _check_degrees(card)
+    except ConfigError as error:
+        raise error if str(error).startswith(where) else ConfigError(f"{where}: {error}") from error
+    return card
+
+
+def _localise(dataset: dict[str, Any], folder: Path | None) -> None:
+    if folder is not None and "path" in dataset:
+        dataset["path"] = str((folder / dataset["path"]).resolve())
+
+
+def _check_degrees(card: Card) -> None:
+    """Resolve the game at every degree, so that a mistake is found before anything runs."""
+    if not card.degrees or not card.seeds:
+        raise ConfigError("a card needs at least one degree and one seed")
+    assert card.hash
+
+
+def outlines() -> list[dict[str, str]]:
+    """Return id, title and words of every card that comes with FedSiege, without resolving its game."""
+    found = []
+    for name, text in shipped().items():
+        values = yaml.safe_load(text)
+        found.append({"id": name, "title": str(values["title"]), "about": " ".join(str(values["about"]).split())})
+    return found

@@ -1,0 +1,167 @@
+"""Reasons to doubt a result, found without being asked: one rule a function, on the runs of one cell.
+
+A cell is one attack against one defense, a run for each seed. It carries a flag as soon as one of its runs gives
+reason; only comparisons (noise) look at all seeds together. Every rule returns None where it finds nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from fedsiege.arena.stats import ROUNDING, paired
+
+if TYPE_CHECKING:
+    from fedsiege.arena.record import Record
+
+NONE = "none"
+"""Name of the attack that does nothing, and of the defense that averages (FedAvg)."""
+NOISE = "gaussian"
+"""Name of the attack that uploads noise."""
+HONEST_LIMIT = 0.2
+"""Largest share of honest uploads that a defense may reject without a flag."""
+DEVIATIONS = 6.0
+"""Robust standard deviations that the last round may lie from the median: one of 470 noisy runs lies further."""
+RELATIVE_FLOOR, ABSOLUTE_FLOOR = 0.05, 0.005
+"""What the last round may always lie from the median: a share of the median, or so much of the metric's unit."""
+FEWEST = 5
+"""Evaluations without which nothing can be said about the last one."""
+
+RULES: Mapping[str, str] = {
+    "band": "the clean run lies outside the card's reference band",
+    "noise": "the attack is not shown to do more than random noise",
+    "rejects": "the defense rejects more than 20 % of honest uploads",
+    "nonfinite": "non-finite values",
+    "unstable": "the last round lies far from the median of the last ten",
+    "unadapted": "never faced an adaptive attack",
+    "told": "was told the number of attackers",
+}
+"""Every flag's code, in order, and what it says."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A reason to doubt: its `code` (a key of `RULES`), and a `message` with the numbers."""
+
+    code: str
+    message: str
+
+
+def is_clean(record: Record) -> bool:
+    """Return whether nobody attacks in a run."""
+    return record.attack == NONE
+
+
+def _listed(found: Mapping[int, str]) -> str:
+    return ", ".join(f"seed {seed}: {words}" for seed, words in sorted(found.items()))
+
+
+def outside_band(values: Mapping[int, float], band: tuple[float, float] | None) -> Flag | None:
+    """Flag a run without attack and defense whose score is not in the card's reference band, ends included.
+
+    Parameters
+    ----------
+    values : mapping
+        From seed to score; what is not finite is outside.
+    band : pair of float or None
+        Lowest and highest score expected of a single run; None if the card has no band.
+    """
+    if band is None:
+        return None
+    low, high = band
+    found = {seed: f"{value:.4f}" for seed, value in values.items() if not low <= value <= high}
+    return Flag("band", f"{RULES['band']} {low:.4f} to {high:.4f} ({_listed(found)})") if found else None
+
+
+def only_noise(attack: Mapping[int, float], noise: Mapping[int, float]) -> Flag | None:
+    """Flag an attack whose harm is not larger than that of noise, both where there is no defense.
+
+    Noise is the attack ``gaussian`` of the same card: each upload is drawn from N(mean, std) of the coalition's
+    honest updates, coordinate by coordinate, so its squared norm is in expectation the mean squared norm of those
+    updates. The comparison is paired by seed, ``noise − attack``, which is the harm of the attack less the harm of
+    noise, since both are taken from the same clean run. The attack is flagged unless the 95 % interval of the mean
+    lies above zero; with one seed in common, unless that difference does. With none, nothing is said.
+
+    Against an attack with uploads longer than honest ones the rule is lenient: longer noise would do more harm.
+
+    Parameters
+    ----------
+    attack, noise : mapping
+        From seed to score without a defense; higher is better for the defender.
+    """
+    more = paired(noise, attack)
+    if more.n == 0 or more.positive or (more.n == 1 and more.mean > ROUNDING):
+        return None
+    interval = f" [{more.low:.4f}, {more.high:.4f}]" if more.n > 1 else ""
+    return Flag("noise", f"{RULES['noise']}: without a defense it costs {more.mean:.4f}{interval} more than noise")
+
+
+def rejects_honest(records: Sequence[Record]) -> Flag | None:
+    """Flag a defense that rejects more than 20 % of the honest uploads of a run.
+
+    The share is ``FPR_pooled``, over all uploads of the run; where it is missing ``FPR``, the mean over rounds.
+    """
+    found = {}
+    for record in records:
+        shares = [record.detection.get(name, math.nan) for name in ("FPR_pooled", "FPR")]
+        share = next((s for s in shares if not math.isnan(s)), 0.0)
+        if share > HONEST_LIMIT:
+            found[record.seed] = f"{100 * share:.4g} %"
+    return Flag("rejects", f"{RULES['rejects']} ({_listed(found)})") if found else None
+
+
+def not_finite(records: Sequence[Record]) -> Flag | None:
+    """Flag runs whose training left the finite numbers, or whose score or one of the last ten is not finite."""
+    found = {}
+    for record in records:
+        if not math.isfinite(record.value) or any(not math.isfinite(v) for v in record.scores.values()):
+            found[record.seed] = "score"
+        elif not record.finite:
+            found[record.seed] = "training"
+        elif any(not math.isfinite(v) for v in record.tail):
+            found[record.seed] = "score of an earlier round"
+    return Flag("nonfinite", f"{RULES['nonfinite']} ({_listed(found)})") if found else None
+
+
+def unstable(records: Sequence[Record]) -> Flag | None:
+    """Flag runs whose last evaluation is far from the median of the last ten evaluations, itself among them.
+
+    Far is more than six robust standard deviations (1.4826 times the median absolute deviation from the median), or
+    5 % of the median, or 0.005, whichever is largest. A steady climb is not far. With fewer than five finite
+    evaluations nothing is said, nor if the last one is not finite, which has a flag of its own.
+    """
+    found = {}
+    for record in records:
+        kept = [value for value in record.tail if math.isfinite(value)]
+        if len(kept) < FEWEST or not math.isfinite(record.tail[-1]):
+            continue
+        last, middle = kept[-1], median(kept)
+        spread = 1.4826 * median(abs(value - middle) for value in kept)
+        if abs(last - middle) > max(DEVIATIONS * spread, RELATIVE_FLOOR * abs(middle), ABSOLUTE_FLOOR):
+            found[record.seed] = f"{last:.4f} against {middle:.4f}"
+    return Flag("unstable", f"{RULES['unstable']} ({_listed(found)})") if found else None
+
+
+def never_adaptive(records: Sequence[Record]) -> Flag | None:
+    """Flag a defense none of whose runs has an adaptive attack; FedAvg, which rejects nothing, is exempt."""
+    if any(r.adaptive or r.defense == NONE for r in records):
+        return None
+    return Flag("unadapted", RULES["unadapted"])
+
+
+def was_told(records: Sequence[Record]) -> Flag | None:
+    """Flag a defense that was told how many attackers to expect; FedAvg, which has no use for it, is exempt."""
+    told = sorted({r.told for r in records if r.told is not None and r.defense != NONE})
+    return Flag("told", f"{RULES['told']} ({', '.join(map(str, told))})") if told else None
+
+
+OF_RUNS: tuple[Callable[[Sequence[Record]], Flag | None], ...] = (rejects_honest, not_finite, unstable, was_told)
+"""Rules that need nothing but the runs of a cell."""
+
+
+def of_runs(records: Sequence[Record]) -> tuple[Flag, ...]:
+    """Return the flags of a cell that rest on its own runs alone."""
+    return tuple(flag for rule in OF_RUNS if (flag := rule(records)))

@@ -1,0 +1,178 @@
+"""What a grid is made of: a card, who plays it, and under which seeds; and the cells that follow from that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedsiege.arena.card import Card, Spec, flat, load
+from fedsiege.arena.config import RunConfig
+from fedsiege.arena.grid import Cell
+from fedsiege.arena.names import label
+from fedsiege.errors import ConfigError, nearest
+
+FIELDS = ("card", "attacks", "defenses", "seeds", "degrees", "override", "plugins")
+LONGEST = 100
+"""Characters of a folder's name; what is longer is cut and told apart by a hash."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid: every attack against every defense with every seed, at every degree.
+
+    Parameters
+    ----------
+    card : Card
+        The game.
+    attacks, defenses : tuple
+        Names, or mappings with ``name`` and hyper-parameters; default: the card's entrants.
+    seeds : tuple of int
+        Default: the card's.
+    degrees : tuple of str
+        Default: all of the card's.
+    override : mapping
+        Sections that differ from the card's: all runs are then in the open division.
+    plugins : tuple of str
+        Python files with attacks or defenses of one's own.
+    source : str
+        How to name the card in a command; default: by its id.
+    """
+
+    card: Card
+    attacks: tuple[Spec, ...] = ()
+    defenses: tuple[Spec, ...] = ()
+    seeds: tuple[int, ...] = ()
+    degrees: tuple[str, ...] = ()
+    override: Mapping[str, Any] = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
+    source: str = ""
+
+    def cells(self, root: Path) -> list[Cell]:
+        """Return the cells of the grid, with run folders under `root`; those of one seed follow each other.
+
+        Raises
+        ------
+        ConfigError
+            For anything that is wrong with any of them, so that nothing is started then.
+        """
+        card, found = self.card, {}
+        degrees = tuple(dict.fromkeys(map(card.degree, self.degrees or tuple(card.degrees))))
+        players = (self.attacks or card.attacks, self.defenses or card.defenses)
+        for seed, degree, attack, defense in product(self.seeds or card.seeds, degrees, *players):
+            config = card.play(attack, defense, seed, degree, self.override, self.plugins)
+            values = config.to_dict()
+            names = label("attacks", values["attack"]), label("defenses", values["defense"])
+            place = Path(degree or "all", *map(slug, names), f"seed{seed}-{config.hash}")
+            path = root / f"{card.id}-{card.hash[:6]}" / place
+            title = "/".join([*([degree] if degree else []), *names, f"seed{seed}"])
+            found.setdefault(path, Cell(config, path, title, self._command(config, attack, defense)))
+        return list(found.values())
+
+    def words(self, changed: bool = True) -> list[str]:
+        """Return the words of a command that name the card, the plug-ins and, with `changed`, what differs."""
+        words = ["fedsiege", "arena", "--card", self.source or self.card.id]
+        words += ["--plugins", *self.plugins] if self.plugins else []
+        if changed and self.override:
+            words += ["--set", *(f"{key}={json.dumps(value)}" for key, value in flat(self.override).items())]
+        return words
+
+    def _command(self, config: RunConfig, attack: Spec, defense: Spec) -> str:
+        words = [*self.words(), "--attacks", text(attack), "--defenses", text(defense), "--seeds", str(config.seed)]
+        words += ["--degrees", config.card.degree] if config.card and config.card.degree else []
+        return shlex.join([*words, "--out", "again"])
+
+
+def text(spec: Spec) -> str:
+    """Return an entrant as it is written on a command line: its name, or a YAML mapping in one line."""
+    if isinstance(spec, str):
+        return spec
+    return yaml.safe_dump(_plain(spec), default_flow_style=True, sort_keys=False, width=10**6).strip()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def slug(name: str) -> str:
+    """Return a name for a folder: a label without spaces and without what file systems or shells dislike."""
+    short = re.sub(r"[^\w.+=,()\-]", "_", name.replace(" (", "(").replace(", ", ","), flags=re.ASCII)
+    if len(short) <= LONGEST:
+        return short
+    return f"{short[: LONGEST - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def read(path: Path) -> Plan:
+    """Return the grid that a YAML file describes; ConfigError names file and cause."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read grid {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        return parse(values, path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def parse(values: Any, folder: Path | None = None) -> Plan:
+    """Return the grid of a mapping with ``card`` and, where they are not the card's, the other fields of `Plan`.
+
+    Parameters
+    ----------
+    values : mapping
+        As read from YAML. ``card`` is a name, or a file that ends in ``.yaml``.
+    folder : Path, optional
+        Folder to which relative paths refer.
+    """
+    if not isinstance(values, Mapping) or not isinstance(values.get("card"), str):
+        raise ConfigError("a grid is a mapping with a `card`, such as `card: rec-untargeted-v1-lite`")
+    for name in values:
+        if name not in FIELDS:
+            raise ConfigError(f"a grid has no field {name!r}: {nearest(str(name), FIELDS)}")
+    for name in ("attacks", "defenses", "seeds", "degrees", "plugins"):
+        if not isinstance(values.get(name) or [], list | tuple):
+            raise ConfigError(f"`{name}` of a grid must be a list")
+    seeds = tuple(values.get("seeds") or ())
+    if any(isinstance(seed, bool) or not isinstance(seed, int) for seed in seeds):
+        raise ConfigError(f"`seeds` of a grid must be integers, got {list(seeds)}")
+    override = values.get("override") or {}
+    if not isinstance(override, Mapping):
+        raise ConfigError("`override` of a grid must be a mapping of sections, such as `federation: {rounds: 100}`")
+    base = folder or Path()
+    ref = values["card"]
+    if ref.endswith((".yaml", ".yml")):
+        ref = str((base / ref).resolve())
+    return Plan(
+        load(ref),
+        tuple(values.get("attacks") or ()),
+        tuple(values.get("defenses") or ()),
+        seeds,
+        tuple(map(str, values.get("degrees") or ())),
+        override,
+        tuple(str((base / file).resolve()) for file in values.get("plugins") or ()),
+        ref,
+    )
+
+
+def entrants(words: Sequence[str], what: str) -> tuple[Spec, ...]:
+    """Return the entrants that words of a command line name: plain names, or YAML mappings such as ``{name: lie}``."""
+    found: list[Spec] = []
+    for word in words:
+        try:
+            spec = yaml.safe_load(word)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--{what} {word!r} is not valid YAML: {' '.join(str(error).split())}") from error
+        found.append(spec if isinstance(spec, Mapping) else word)
+    return tuple(found)

@@ -1,0 +1,184 @@
+"""``fedsiege arena``: a card's game for many attacks, defenses and seeds."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from fedsiege.cli.arguments import option
+from fedsiege.cli.console import err, out, print_json
+from fedsiege.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedsiege.arena.grid import Cell, Executor, Outcome
+    from fedsiege.arena.plan import Plan
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Let attacks meet defenses in the game of a threat-model card, under every seed.
+
+    Finished runs are never run twice, a run that was stopped goes on where it was, and one that failed is recorded
+    and tried again at the next start. Several of these commands may share a folder at the same time. `fedsiege arena`
+    alone lists the cards.
+
+    Parameters
+    ----------
+    grid
+        A YAML file with a card and, where they are not the card's, attacks, defenses, seeds, degrees, override.
+    card
+        The card: a name, or a YAML file of your own. Without GRID.yaml this is needed; with it, it takes precedence.
+    attacks, defenses
+        Names, or mappings such as "{name: lie, z: 0.3}"; default: those of the card.
+    seeds
+        Default: those of the card.
+    degrees
+        Non-IID degrees of the card; default: all.
+    overrides
+        Settings that are not as the card says, such as federation.rounds=100: the open division.
+    plugins
+        Python files with attacks or defenses of your own.
+    jobs
+        Runs side by side; default: one a core, as far as memory allows. With --ray: as many as the cluster has room.
+    ray
+        Run on a Ray cluster: its address, or "local" to start one on this machine.
+    out
+        Folder of the runs.
+    dry_run
+        List the runs with their folders, and run nothing.
+    json
+        Print JSON instead of tables.
+    """
+
+    grid: Annotated[Path | None, tyro.conf.Positional, option("GRID.yaml")] = None
+    card: Annotated[str | None, option("ID|FILE")] = None
+    attacks: Annotated[tuple[str, ...], option("ATTACK ...")] = ()
+    defenses: Annotated[tuple[str, ...], option("DEFENSE ...")] = ()
+    seeds: Annotated[tuple[int, ...], option("SEED ...")] = ()
+    degrees: Annotated[tuple[str, ...], option("DEGREE ...")] = ()
+    overrides: Annotated[tuple[str, ...], option("KEY=VALUE ...", "set")] = ()
+    plugins: Annotated[tuple[Path, ...], option("FILE ...")] = ()
+    jobs: Annotated[int | None, option("N")] = None
+    ray: Annotated[str | None, option("local|ADDRESS")] = None
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
+    dry_run: Annotated[bool, option()] = False
+    json: Annotated[bool, option()] = False
+
+    def resume(self) -> str:
+        """Return the command that goes on with these runs."""
+        words = ["fedsiege", "arena", *([str(self.grid)] if self.grid else [])]
+        words += ["--card", self.card] if self.card else []
+        for name, values in (
+            ("attacks", self.attacks),
+            ("defenses", self.defenses),
+            ("seeds", self.seeds),
+            ("degrees", self.degrees),
+            ("set", self.overrides),
+            ("plugins", self.plugins),
+        ):
+            words += [f"--{name}", *map(str, values)] if values else []
+        words += ["--jobs", str(self.jobs)] if self.jobs else []
+        words += ["--ray", self.ray] if self.ray else []
+        words += ["--out", str(self.out)] if self.out != Path("runs") else []
+        return shlex.join(words)
+
+    def plan(self) -> Plan:
+        """Return the grid that file and options mean together."""
+        from fedsiege.arena import plan
+        from fedsiege.cli.overrides import apply
+
+        made = plan.read(self.grid) if self.grid else plan.parse({"card": self.card})
+        if self.grid and self.card:
+            made = replace(made, card=plan.load(self.card), source=self.card)
+        given: dict[str, Any] = {
+            "attacks": plan.entrants(self.attacks, "attacks"),
+            "defenses": plan.entrants(self.defenses, "defenses"),
+            "seeds": self.seeds,
+            "degrees": self.degrees,
+            "plugins": tuple(str(path.resolve()) for path in self.plugins),
+        }
+        made = replace(made, **{name: value for name, value in given.items() if value})
+        return replace(made, override=apply(made.override, self.overrides)) if self.overrides else made
+
+    def __call__(self) -> int:
+        """Run the grid and print its board; 1 if some runs failed."""
+        if self.jobs is not None and self.jobs < 1:
+            raise ConfigError(f"--jobs {self.jobs} must be at least 1")
+        if self.grid is None and self.card is None:
+            return self._cards()
+        plan = self.plan()
+        cells = plan.cells(self.out)
+        if self.dry_run:
+            return self._list(cells)
+        from fedsiege.arena.grid import run_cells
+        from fedsiege.cli.board_progress import BoardProgress
+
+        executor: dict[str, Executor] = {"executor": self._executor(cells)} if self.ray else {}
+        with BoardProgress(cells, plan.card.metric) as progress:
+            outcomes = run_cells(cells, self.jobs, progress, **executor)
+        self._show(plan, outcomes, progress)
+        return 1 if any(o.error is not None for o in outcomes) else 0
+
+    def _executor(self, cells: list[Cell]) -> Executor:
+        from fedsiege.arena.ray import RayCluster
+
+        assert self.ray is not None
+        return RayCluster(None if self.ray == "local" else self.ray, self.jobs)
+
+    def _cards(self) -> int:
+        from fedsiege.arena.card_file import outlines
+        from fedsiege.cli.console import table
+
+        found = outlines()
+        if self.json:
+            print_json(found)
+        else:
+            rows = [[card["id"], card["title"]] for card in found]
+            out().print(table("fedsiege arena --card ID", ["card", "game"], rows))
+        return 0
+
+    def _list(self, cells: list[Cell]) -> int:
+        from fedsiege.arena.grid import finished
+
+        states = [(cell, "finished" if finished(cell) is not None else "to run") for cell in cells]
+        if self.json:
+            print_json([self._state(cell, state == "finished") for cell, state in states])
+        else:
+            for cell, state in states:
+                print(f"{state:<8}  {cell.label}")
+        return 0
+
+    @staticmethod
+    def _state(cell: Cell, finished: bool) -> dict[str, Any]:
+        ref = cell.config.card
+        card = {"card": ref.id, **{k: v for k, v in ref.to_dict().items() if k != "id"}} if ref else {}
+        return {"cell": cell.label, "folder": str(cell.path), "finished": finished, **card}
+
+    def _show(self, plan: Plan, outcomes: list[Outcome], progress: Any) -> None:
+        """Print the board and what failed."""
+        failed = [o for o in outcomes if o.error is not None]
+        if self.json:
+            runs = [
+                {
+                    "cell": o.cell.label,
+                    "folder": str(o.cell.path),
+                    "scores": o.result["last"]["metrics"]["test"] if o.result else None,
+                    "error": o.error,
+                }
+                for o in outcomes
+            ]
+            changes = sorted({c for o in outcomes if o.cell.config.card for c in o.cell.config.card.changes})
+            division = "open" if changes else "closed"
+            print_json(
+                {"card": plan.card.id, "hash": plan.card.hash, "division": division, "changes": changes, "runs": runs}
+            )
+        else:
+            for board in progress.tables():
+                out().print(board)
+            out().print(f"runs: {self.out}", markup=False, soft_wrap=True)
+        for outcome in failed:
+            err().print(f"failed: {outcome.cell.label}: {outcome.error}", markup=False, soft_wrap=True)

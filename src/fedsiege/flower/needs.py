@@ -1,0 +1,67 @@
+"""What a defense needs, and whether a Flower server can give it: said when the strategy is made, not in round 40."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flwr.app import ArrayRecord
+
+from fedsiege import registry
+from fedsiege.defenses.base import Defense
+from fedsiege.defenses.compose import compose
+from fedsiege.errors import ConfigError
+from fedsiege.learners.base import CAPABILITIES, VirtualTask
+
+Root = Callable[[ArrayRecord, int], ArrayRecord]
+"""Given the global model and a number of samples: the model after training on so many clean samples of the server's."""
+
+GIVEN = {
+    "items": "name the array that is the table: items='item_embedding.weight'",
+    "root": "give a function that trains the model on the server's own data: root=lambda arrays, samples: …",
+    "virtual": "give the model and its loss as functions: virtual=module_task(network, input_shape, classes)",
+}
+"""What the user can hand over, by capability, and how."""
+
+
+def as_defense(defense: Defense | str) -> Defense:
+    """Return a defense, or the one that a name such as ``"union+multikrum"`` stands for, with default parameters."""
+    if not isinstance(defense, str):
+        return defense
+    return compose(tuple(registry.load("defenses", name)() for name in defense.split("+")))
+
+
+def check_needs(
+    defense: Defense, items: str | None, root: Root | None, virtual: VirtualTask | None, client_half: bool
+) -> None:
+    """Raise ConfigError, naming the defense and what it lacks, unless a Flower server can run it.
+
+    Parameters
+    ----------
+    defense : Defense
+        The defense.
+    items, root, virtual : Any
+        What the user has handed over; see `fedsiege.flower.strategy.DefendedStrategy`.
+    client_half : bool
+        Whether the user says that clients do their half.
+    """
+    name = defense.name
+    if defense.models > 1:
+        raise ConfigError(
+            f"defense {name!r} keeps {defense.models} global models, each trained by a group of clients of its own; a "
+            "Flower strategy has one model, so choose another defense"
+        )
+    half = defense.client_half()
+    handed: dict[str, Any] = {"items": items, "root": root, "virtual": virtual}
+    for need in sorted(defense.needs):
+        if need == "again" and half is not None:
+            continue
+        if need not in GIVEN:
+            raise ConfigError(f"defense {name!r} needs {CAPABILITIES[need]}, which a Flower server cannot give")
+        if handed[need] is None:
+            raise ConfigError(f"defense {name!r} needs {CAPABILITIES[need]}; {GIVEN[need]}")
+    if half is not None and (half.task is not None or half.transforms) and not client_half:
+        raise ConfigError(
+            f"defense {name!r} has a client-side half, which a server cannot do: add its mod from fedsiege.flower.mods "
+            "to your ClientApp, then say client_half=True"
+        )

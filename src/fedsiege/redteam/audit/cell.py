@@ -1,0 +1,153 @@
+"""One run of an app in a process of its own: it reads FOLDER/job.json and writes FOLDER/result.json."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedsiege.errors import ConfigError
+from fedsiege.federation.checkpoint import write_atomic
+from fedsiege.redteam.audit.plan import CLEAN, OWN, Job
+from fedsiege.redteam.audit.runner import JOB, RESULT
+
+DRIFT = "drift.npy"
+"""How far training has moved the model, as one vector."""
+
+
+def read_job(folder: Path) -> Job:
+    """Return the job of a folder."""
+    values = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    return Job(**{**values, "malicious": tuple(values["malicious"])})
+
+
+def seed_all(seed: int) -> None:
+    """Seed the generators that apps use without saying so."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - an app's own code draws from it
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def load_apps(job: Job) -> tuple[Any, Any]:
+    """Return the app's ServerApp and ClientApp.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be imported, or runs on Flower's compatibility layer.
+    """
+    from flwr.supercore.object_ref import load_app
+
+    found = []
+    for reference in (job.server, job.client):
+        try:
+            found.append(load_app(reference, ConfigError, job.folder))
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
+    server, client = found
+    if getattr(server, "_main", True) is None:
+        raise ConfigError(
+            f"{job.server} has no @app.main(); apps on Flower's compatibility layer (server_fn, flwr.server.strategy) "
+            "hand a strategy nothing that a defense could stand before: move it to the Message API first"
+        )
+    return server, client
+
+
+def defense_of(job: Job) -> Any:
+    """Return what puts the job's defense before a strategy; None for none."""
+    if job.defense == OWN:
+        return None
+    from fedsiege.flower.strategy import DefendedStrategy
+
+    def defend(strategy: Any) -> DefendedStrategy:
+        # Told as many as a round of this strategy may hold, which is what the threat model says.
+        told = math.ceil(job.told * min(1.0, float(getattr(strategy, "fraction_train", 1.0))))
+        return DefendedStrategy(strategy, job.defense, seed=job.seed, items=job.items, told=told)
+
+    return defend
+
+
+def counted(history: list[dict[str, Any]], hostile: set[int]) -> dict[str, int]:
+    """Return how many uploads of hostile and of honest nodes were taken and turned away, and who was expelled."""
+    out = dict.fromkeys(("hostile_rejected", "hostile", "honest_rejected", "honest", "expelled", "wrongly_expelled"), 0)
+    gone: set[int] = set()
+    for entry in history:
+        for one in entry["uploads"]:
+            side = "hostile" if one["node"] in hostile else "honest"
+            out[side] += 1
+            out[f"{side}_rejected"] += not one["accepted"]
+            if one["expelled"]:
+                gone.add(one["node"])
+    out["expelled"], out["wrongly_expelled"] = len(gone & hostile), len(gone - hostile)
+    return out
+
+
+def run(job: Job, folder: Path) -> dict[str, Any]:
+    """Run a job and return its result; whatever the app raises is part of the result."""
+    from fedsiege.redteam.audit.engines import ENGINES
+    from fedsiege.redteam.audit.watch import drift, watched
+    from fedsiege.redteam.grid import coalition
+
+    server, client = load_apps(job)
+    red = None if job.attack == CLEAN else coalition(job.attack, job.malicious, seed=job.seed, items=job.items)
+    seed_all(job.seed)
+    result: dict[str, Any] = {"status": "ok", "error": None}
+    started = time.monotonic()
+    nodes: list[int] = []
+    with watched(defense_of(job)) as seen:
+        try:
+            ENGINES[job.engine](job, server, client, red, nodes)
+        except ConfigError as error:
+            result |= {"status": "refused", "error": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            result |= {"status": "crashed", "error": f"{type(error).__name__}: {error}".strip()[:500]}
+    if result["status"] == "ok" and not seen.strategy:
+        reason = (
+            "the ServerApp never calls `strategy.start(...)` of Flower's Message API, so there is nothing to measure"
+        )
+        result |= {"status": "refused", "error": reason}
+    move = drift(seen.first, seen.last)
+    if move is not None:
+        np.save(folder / DRIFT, move.astype(np.float32))
+    hostile = {nodes[place] for place in job.malicious if place < len(nodes)}
+    return {
+        **result,
+        "key": job.key,
+        "label": job.label,
+        "seconds": time.monotonic() - started,
+        "strategy": seen.strategy,
+        "server": seen.server,
+        "clients": seen.clients,
+        "train": seen.train,
+        "aggregation": seen.seconds,
+        "verdicts": None if seen.defended is None else counted(seen.defended.history, hostile),
+    }
+
+
+def main(folder: Path) -> None:
+    """Run the job of a folder and write its result; whatever the app writes lands in FOLDER/work."""
+    job = read_job(folder)
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    # The app finds its own files by relative paths, and what it writes stays in the audit's folder.
+    for path in Path(job.folder).iterdir():
+        if not path.name.startswith((".", "audit-")) and not (work / path.name).exists():
+            (work / path.name).symlink_to(path)
+    os.chdir(work)
+    try:
+        result = run(job, folder)
+    except ConfigError as error:
+        result = {"status": "refused", "error": str(error), "key": job.key, "label": job.label}
+    write_atomic(folder / RESULT, json.dumps(result).encode())

@@ -1,0 +1,146 @@
+"""Runs the jobs of an audit side by side, each in a process of its own that is killed when its time is up."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from fedsiege.redteam.audit.plan import Job
+
+JOB, RESULT, LOG = "job.json", "result.json", "log.txt"
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""What keeps Flower and Ray from the network."""
+PRELOAD = ["fedsiege.redteam.audit.cell", "fedsiege.redteam.audit.engines", "fedsiege.redteam.audit.watch"]
+"""Imported once, so that each process starts at the app's own code."""
+
+
+def stored(job: Job, root: Path) -> dict[str, Any] | None:
+    """Return the result of a job that has run with the same app and settings; None if it must run."""
+    try:
+        result = json.loads((root / job.label / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result if result.get("key") == job.key and result.get("status") != "timeout" else None
+
+
+def _child(folder: str, threads: int) -> None:
+    """Run a job in this process, which leads a group of its own, with its output in the job's log."""
+    os.setsid()
+    log = os.open(Path(folder) / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    from fedsiege.redteam.audit.cell import main
+
+    main(Path(folder))
+
+
+def _end(process: BaseProcess) -> None:
+    """Kill a process and all that it has started."""
+    if process.pid is not None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            process.kill()
+    process.join()
+
+
+def _outcome(job: Job, folder: Path, code: int | None, late: bool, seconds: float) -> dict[str, Any]:
+    """Return what a finished process has written, or why it has written nothing."""
+    told = {"key": job.key, "label": job.label, "seconds": seconds}
+    if late:
+        result = {**told, "status": "timeout", "error": f"stopped after {seconds:.0f} s"}
+    else:
+        try:
+            return json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            result = {**told, "status": "crashed", "error": f"the process ended with code {code}; see {folder / LOG}"}
+    (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
+    return result
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    root: Path,
+    *,
+    parallel: int = 1,
+    timeout: float = 300.0,
+    on_done: Callable[[Job, dict[str, Any]], None] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Run jobs, except those whose results are stored, and return all results by label.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        What to run.
+    root : Path
+        Folder of the audit; each job gets a folder in it.
+    parallel : int
+        Processes side by side.
+    timeout : float
+        Seconds after which a job is killed.
+    on_done : callable, optional
+        Called with each job and its result, stored ones first.
+    """
+    os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    results: dict[str, dict[str, Any]] = {}
+    left: list[Job] = []
+
+    def finish(job: Job, result: dict[str, Any]) -> None:
+        results[job.label] = result
+        if on_done is not None:
+            on_done(job, result)
+
+    for job in jobs:
+        known = stored(job, root)
+        if known is None:
+            left.append(job)
+        else:
+            finish(job, known)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    running: dict[int, tuple[Job, BaseProcess, float]] = {}
+    try:
+        while left or running:
+            while left and len(running) < parallel:
+                job = left.pop(0)
+                folder = root / job.label
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / RESULT).unlink(missing_ok=True)
+                (folder / JOB).write_text(json.dumps(asdict(job)), encoding="utf-8")
+                process = context.Process(target=_child, args=(str(folder), threads))
+                process.start()
+                running[process.sentinel] = (job, process, time.monotonic())
+            soonest = min(started for _, _, started in running.values()) + timeout - time.monotonic()
+            ended = set(wait(list(running), timeout=max(0.0, soonest)))
+            for sentinel, (job, old, started) in list(running.items()):
+                age = time.monotonic() - started
+                late = sentinel not in ended and age >= timeout
+                if sentinel in ended or late:
+                    del running[sentinel]
+                    # An app may leave processes behind even when it ends by itself.
+                    _end(old)
+                    finish(job, _outcome(job, root / job.label, old.exitcode, late, age))
+    finally:
+        for _, left_over, _ in running.values():
+            _end(left_over)
+    return results

@@ -1,0 +1,287 @@
+"""What the runs of an audit say: how far each attack got, what would have stopped it, and what a defense costs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedsiege.errors import ConfigError, RunError
+from fedsiege.redteam.audit.plan import CLEAN, OWN, Job
+
+LOWER = re.compile(r"(loss|err(or)?|rmse|mse|mae|perplexity|ppl|nll|wer|fpr|fnr)s?$", re.IGNORECASE)
+"""Ends of names of metrics that are better when lower."""
+FIRST = ("acc", "f1", "auc", "hr@", "hit", "ndcg", "recall", "precision", "r2", "score")
+"""Beginnings or ends of names that a score card prefers."""
+HARM = 0.05
+"""Share of the clean score that an attack must take to count as harmful."""
+SOURCES = {"server": "evaluated by the server", "clients": "evaluated by the clients", "train": "measured in training"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The app's own metric on which it is judged.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    source : {"server", "clients", "train"}
+        Who measured it.
+    lower : bool
+        Whether lower is better.
+    """
+
+    name: str
+    source: str
+    lower: bool
+
+    def of(self, result: Mapping[str, Any] | None) -> float:
+        """Return the metric after the last round of a run; NaN if the run has none."""
+        rounds = (result or {}).get(self.source) or {}
+        if not rounds:
+            return math.nan
+        last = max(rounds, key=int)
+        value = rounds[last].get(self.name)
+        return math.nan if value is None else float(value)
+
+    def curve(self, result: Mapping[str, Any] | None) -> list[tuple[int, float]]:
+        """Return the metric by round."""
+        rounds = (result or {}).get(self.source) or {}
+        return [(int(r), float(rounds[r].get(self.name, math.nan))) for r in sorted(rounds, key=int)]
+
+    def harm(self, clean: float, value: float) -> float:
+        """Return the share of the `clean` score that is lost, 1 for a value that is no number."""
+        if not math.isfinite(value):
+            return 1.0
+        gone = (value - clean) if self.lower else (clean - value)
+        return gone / abs(clean) if clean else (math.copysign(1.0, gone) if gone else 0.0)
+
+
+def metrics_of(result: Mapping[str, Any]) -> list[Metric]:
+    """Return the metrics of a run, those that a score card prefers first."""
+    found = [
+        Metric(name, source, bool(LOWER.search(name)))
+        for source in SOURCES
+        for name in sorted({n for metrics in (result.get(source) or {}).values() for n in metrics})
+    ]
+
+    def rank(m: Metric) -> tuple[bool, bool, bool]:
+        plain = m.name.lower()
+        liked = any(plain.startswith(w) or f"_{w}" in plain or f"-{w}" in plain for w in FIRST)
+        return (m.source == "train", not liked, m.lower)
+
+    return sorted(found, key=rank)
+
+
+def choose_metric(result: Mapping[str, Any], name: str | None = None) -> Metric:
+    """Return the metric called `name`, or the one that says most.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such metric.
+    RunError
+        If the run measured nothing.
+    """
+    found = metrics_of(result)
+    if not found:
+        raise RunError("the app's clean run measured nothing: give its ClientApp an @app.evaluate() or its strategy an "
+                       "evaluate_fn")  # fmt: skip
+    if name is None:
+        return found[0]
+    for metric in found:
+        if metric.name == name:
+            return metric
+    raise ConfigError(f"--metric {name!r}: the app measures " + ", ".join(sorted({m.name for m in found})))
+
+
+@dataclass(frozen=True)
+class Score:
+    """One cell of the score card.
+
+    Parameters
+    ----------
+    value : float
+        The metric after the last round; NaN if there is none.
+    harm : float
+        Share of the clean score of the app's own strategy that is lost (negative: gained).
+    status : {"ok", "crashed", "timeout", "refused"}
+        How the run ended.
+    note : str
+        Why it did not end well, or what the defense turned away.
+    harmed : bool
+        Whether the run ended badly or lost more than chance and `HARM` explain.
+    """
+
+    value: float
+    harm: float
+    status: str
+    note: str
+    harmed: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a defense costs on a clean run.
+
+    Parameters
+    ----------
+    points : float
+        Lost points of the metric (negative: gained).
+    milliseconds : float
+        Time of one round's aggregation, defense included.
+    extra : float
+        Of these, more than the app's own strategy takes.
+    rejected : float
+        Share of honest uploads that it turned away.
+    """
+
+    points: float
+    milliseconds: float
+    extra: float
+    rejected: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """A whole score card.
+
+    Parameters
+    ----------
+    metric : Metric
+        The app's own.
+    clean : float
+        Its value in the clean run of the app's own strategy.
+    chance : float
+        Share by which the clean score differs under another seed.
+    strategy : str
+        Class of the app's own strategy.
+    attacks, defenses : tuple of str
+        Rows and columns; the app's own strategy is no defense.
+    scores : mapping
+        By (attack, defense).
+    costs : mapping
+        By defense.
+    results : mapping
+        Results of all runs, by (attack, defense).
+    told : int
+        How many malicious nodes the defenses were told of.
+    nodes, malicious : int
+        Size of the federation and of the coalition.
+    """
+
+    metric: Metric
+    clean: float
+    chance: float
+    strategy: str
+    attacks: tuple[str, ...]
+    defenses: tuple[str, ...]
+    scores: Mapping[tuple[str, str], Score]
+    costs: Mapping[str, Cost]
+    results: Mapping[tuple[str, str], Mapping[str, Any]]
+    told: int
+    nodes: int
+    malicious: int
+
+    @property
+    def harmful(self) -> tuple[str, ...]:
+        """Attacks that harm the app's own strategy."""
+        return tuple(a for a in self.attacks if self.scores[a, OWN].harmed)
+
+    def stoppers(self, attack: str) -> tuple[str, ...]:
+        """Return the defenses under which an attack does no harm."""
+        return tuple(d for d in self.defenses if not self.scores[attack, d].harmed)
+
+    @property
+    def best(self) -> str | None:
+        """The defense that stops most of the harmful attacks, then the one that costs least; None if none stops any."""
+        if not self.harmful:
+            return None
+        count = {d: sum(d in self.stoppers(a) for a in self.harmful) for d in self.defenses}
+        usable = [d for d in self.defenses if count[d] and not self.scores[CLEAN, d].harmed]
+        return min(usable, key=lambda d: (-count[d], self.costs[d].points), default=None)
+
+    def line(self, defense: str) -> str:
+        """Return the line of code that adds a defense."""
+        return f'strategy = DefendedStrategy(strategy, "{defense}", told={self.told})'
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2] if ordered else math.nan
+
+
+def _note(result: Mapping[str, Any]) -> str:
+    if result.get("error"):
+        return str(result["error"])
+    v = result.get("verdicts")
+    if not v or not v["hostile"]:
+        return ""
+    words = f"{v['hostile_rejected']} of {v['hostile']} hostile uploads turned away"
+    return words + (f", {v['honest_rejected']} of {v['honest']} honest ones too" if v["honest_rejected"] else "")
+
+
+def make_card(jobs: Sequence[Job], results: Mapping[str, Mapping[str, Any]], metric: str | None = None) -> Card:
+    """Return the score card of an audit's runs.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        As `plan` made them: the clean run first, the same with another seed second.
+    results : mapping
+        Results by label of the job.
+    metric : str, optional
+        Which of the app's metrics to judge by; None: the one that says most.
+
+    Raises
+    ------
+    RunError
+        If the clean run failed, so that there is nothing to compare with.
+    """
+    base = results[jobs[0].label]
+    if base["status"] != "ok":
+        raise RunError(f"the app's clean run did not end well: {base['error']}; see {jobs[0].label}/log.txt in the "
+                       "audit's folder")  # fmt: skip
+    judged = choose_metric(base, metric)
+    clean = judged.of(base)
+    chance = abs(judged.harm(clean, judged.of(results[jobs[1].label])))
+    limit = max(HARM, 2 * min(chance, 0.25))
+    found = {(j.attack, j.defense): results[j.label] for j in jobs if j.seed == jobs[0].seed}
+    scores = {}
+    for key, result in found.items():
+        value = judged.of(result) if result["status"] == "ok" else math.nan
+        harm = judged.harm(clean, value)
+        scores[key] = Score(value, harm, result["status"], _note(result), result["status"] != "ok" or harm > limit)
+    defenses = tuple(dict.fromkeys(j.defense for j in jobs if j.defense != OWN))
+    own = 1000 * _median(base["aggregation"])
+    costs = {}
+    for defense in defenses:
+        result = found[CLEAN, defense]
+        taken = 1000 * _median(result.get("aggregation") or [])
+        seen = result.get("verdicts") or {}
+        points = clean - scores[CLEAN, defense].value
+        costs[defense] = Cost(
+            -points if judged.lower else points,
+            taken,
+            taken - own,
+            seen.get("honest_rejected", 0) / seen["honest"] if seen.get("honest") else math.nan,
+        )
+    attacks = tuple(dict.fromkeys(j.attack for j in jobs if j.attack != CLEAN))
+    bad = max(len(j.malicious) for j in jobs)
+    return Card(
+        judged,
+        clean,
+        chance,
+        base["strategy"],
+        attacks,
+        defenses,
+        scores,
+        costs,
+        found,
+        jobs[0].told,
+        jobs[0].nodes,
+        bad,
+    )

@@ -1,0 +1,343 @@
+"""Boards from runs: worst case, price, pairing, gaps, flags."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedsiege.arena.board import Board, Row, boards, shipped
+from fedsiege.arena.card import load
+from tests.arena.records import SEEDS, FakeCard, around, cell, record, toy
+
+
+def one(records: Any, card: Any = FakeCard()) -> Board:  # noqa: B008
+    found = boards(records, {} if card is None else {"any name": card})
+    assert len(found) == 1
+    return found[0]
+
+
+def row(board: Board, defense: str, division: str = "closed") -> Row:
+    return next(r for r in board.rows if (r.defense, r.division) == (defense, division))
+
+
+def test_a_board_without_a_fault() -> None:
+    board = one(toy())
+    assert (board.card, board.card_hash, board.metric, board.seeds) == ("toy-v1", "0123456789ab", "HR@10", SEEDS)
+    assert board.attacks == ("adaptive(fang)", "fang", "lie", "gaussian")  # by harm without a defense
+    assert [r.defense for r in board.rows] == ["krum", "median", "none"]
+    assert board.missing == board.notes == board.flags == ()
+    assert all(r.flags == () for r in board.rows)
+    assert all(s.flags == () for r in board.rows for s in (r.clean, *r.scores.values()))
+
+
+def test_numbers_are_worked_by_hand() -> None:
+    board = one(toy())
+    krum, median, fedavg = (row(board, name) for name in ("krum", "median", "none"))
+    assert krum.worst == "adaptive(fang)"
+    assert krum.worst_score.value.mean == pytest.approx(0.48)
+    assert median.worst == "lie"
+    assert median.worst_score.value.mean == pytest.approx(0.40)
+    assert krum.price.mean == pytest.approx(0.05)
+    assert krum.price.low == pytest.approx(0.05)  # the seeds scatter alike, so pairing leaves nothing
+    assert fedavg.price.mean == 0
+    assert krum.adaptive is krum.scores["adaptive(fang)"]
+    # (0.6 + d − 0.5 − d) / (0.6 + d) for d = −0.004 … 0.004.
+    expected = sum(0.1 / (0.6 + 0.002 * step) for step in (-2, -1, 0, 1, 2)) / 5
+    assert krum.scores["fang"].lost.mean == pytest.approx(expected)
+    assert krum.cost == 2.0
+    assert krum.clean.detection == {"FPR": 0.0, "FPR_pooled": 0.0, "DACC": pytest.approx(0.9)}
+    assert [e.mean for e in board.corners(krum)] == pytest.approx([0.60, 0.55, 0.25, 0.48])
+    assert [r.seed for r in krum.clean.records] == [0, 1, 2, 3, 4]
+
+
+def test_the_winner_of_each_column() -> None:
+    board = one(toy())
+    assert row(board, "krum").best
+    assert row(board, "krum").wins == {"worst", "adaptive(fang)", "fang", "lie"}
+    assert row(board, "none").wins == {"none", "gaussian"}
+    assert row(board, "median").wins == frozenset()
+
+
+def test_a_planted_tie_is_not_bold() -> None:
+    changes = {("adaptive(fang)", "krum"): around(0.40), ("lie", "median"): around(0.40)}
+    board = one(toy(changes))
+    assert row(board, "krum").worst_score.value.mean == row(board, "median").worst_score.value.mean
+    assert not any(r.best for r in board.rows)
+
+
+def test_a_lead_that_is_no_larger_than_its_scatter_is_not_bold() -> None:
+    # krum leads by 0.004 on the average, but is behind under two seeds.
+    changes = {("adaptive(fang)", "krum"): [0.37, 0.44, 0.41, 0.40, 0.40], ("lie", "median"): [0.40] * 5}
+    board = one(toy(changes))
+    assert board.rows[0].defense == "krum"
+    assert not any(r.best for r in board.rows)
+
+
+def test_one_seed_has_no_winner() -> None:
+    board = one([r for r in toy() if r.seed == 0])
+    assert not any(r.wins for r in board.rows)
+    assert math.isnan(row(board, "krum").worst_score.value.low)
+    assert "krum × fang: seeds 1, 2, 3, 4 not run" in board.missing
+
+
+def test_a_defense_alone_wins_nothing() -> None:
+    assert not any(r.wins for r in one([r for r in toy() if r.defense == "krum"]).rows)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_counts_as_the_worst(bad: float) -> None:
+    board = one(toy({("fang", "krum"): [0.5, 0.5, bad, 0.5, 0.5]}))
+    krum = row(board, "krum")
+    assert krum.scores["fang"].value.mean == pytest.approx(0.4)  # four times 0.5 and once 0
+    assert krum.scores["fang"].value.n == 5
+    assert krum.worst == "fang"
+    assert [f.code for f in krum.scores["fang"].flags] == ["nonfinite"]
+    assert [f.code for f in krum.flags] == ["nonfinite"]
+
+
+def test_the_worst_of_a_metric_that_is_to_be_low() -> None:
+    found = []
+    for attack, defense, values in (
+        ("none", "none", [0.1, 0.1]),
+        ("none", "krum", [0.2, 0.2]),
+        ("dba", "none", [0.8, 0.9]),
+        ("dba", "krum", [0.3, 0.4]),
+        ("scaling", "none", [0.7, 0.7]),
+        ("scaling", "krum", [0.35, math.nan]),
+    ):
+        found += [
+            record(attack, defense, s, v, metric="ASR", scores={"ASR": v}, tail=(0.2,) * 10)
+            for s, v in enumerate(values)
+        ]
+    card = FakeCard(metric="ASR", higher_is_better=False, seeds=(0, 1), attacks=("dba", "scaling"))
+    board = one(found, card)
+    krum = row(board, "krum")
+    assert krum.worst == "scaling"
+    assert krum.worst_score.value.mean == pytest.approx((0.35 + 1) / 2)
+    assert krum.price.mean == pytest.approx(0.1)
+    # What is left to 1: 0.9 without an attack, 0.7 and 0.6 under dba.
+    assert krum.scores["dba"].lost.mean == pytest.approx((0.2 / 0.9 + 0.3 / 0.9) / 2)
+    assert board.attacks == ("dba", "scaling")
+    assert [r.defense for r in board.rows] == ["krum", "none"]
+    assert "dba" in krum.wins
+
+
+def test_clean_runs_without_the_metric_are_scored_by_their_own() -> None:
+    def runs(attack: str, defense: str, tacc: float, asr: float | None) -> list[Any]:
+        scores = {"TACC": tacc} if asr is None else {"TACC": tacc, "ASR": asr}
+        return cell(attack, defense, [tacc] * 2, metric="TACC", scores=scores)
+
+    found = runs("none", "none", 0.8, None) + runs("none", "krum", 0.7, None)
+    found += runs("dba", "none", 0.8, 0.9) + runs("dba", "krum", 0.6, 0.2) + runs("gaussian", "none", 0.5, None)
+    card = FakeCard(metric="ASR", higher_is_better=False, seeds=(0, 1), attacks=("dba",), bands={"": (0.75, 0.85)})
+    board = one(found, card)
+    krum = row(board, "krum")
+    assert (board.metric, board.clean_metric) == ("ASR", "TACC")
+    assert krum.clean.value.mean == pytest.approx(0.7)
+    assert krum.price.mean == pytest.approx(0.1)
+    assert krum.worst_score.value.mean == pytest.approx(0.2)
+    assert krum.scores["dba"].lost.mean == pytest.approx(0.25)
+    assert "none × gaussian: seeds 0, 1 without ASR" in board.missing
+    assert board.flags == ()
+
+
+def test_gaps_are_listed() -> None:
+    found = [r for r in toy() if not (r.attack == "lie" and r.defense == "krum" and r.seed in (1, 3))]
+    found.append(record("lie", "krum", 3, math.nan, status="failed", error="RunError: disk full", path="toy/failed"))
+    found.append(record("none", "flame", 0, math.nan, status="unfinished", attack_label="none"))
+    board = one(found)
+    assert "krum × lie: seed 1 not run; seed 3 failed (RunError: disk full)" in board.missing
+    assert "flame × none: seed 0 not finished; seeds 1, 2, 3, 4 not run" in board.missing
+    assert "flame × fang: seeds 0, 1, 2, 3, 4 not run" in board.missing
+    assert len(board.missing) == 6
+    assert [r.defense for r in board.rows] == ["krum", "median", "none"]
+    assert row(board, "krum").scores["lie"].value.n == 3
+
+
+def test_a_defense_that_was_spared_ranks_behind_and_is_not_bold() -> None:
+    spared = [r for r in toy() if not (r.defense == "krum" and r.attack.startswith("adaptive"))]
+    board = one(spared)
+    assert [(r.defense, r.complete) for r in board.rows] == [("median", True), ("none", True), ("krum", False)]
+    assert row(board, "krum").worst_score.value.mean > row(board, "median").worst_score.value.mean
+    assert not any(r.best for r in board.rows)
+    assert row(board, "krum").adaptive is None
+    assert [f.code for f in row(board, "krum").flags] == ["unadapted"]
+
+
+def test_an_attack_beside_the_card_counts_but_does_not_send_others_back() -> None:
+    board = one([*toy(), *cell("mpaf", "krum", around(0.2), attack_label="mpaf (scale=9)")])
+    assert row(board, "krum").worst == "mpaf (scale=9)"
+    assert all(r.complete for r in board.rows)
+    assert [r.defense for r in board.rows] == ["median", "none", "krum"]
+    assert not row(board, "median").best  # it was spared that attack
+
+
+def test_without_a_run_of_fedavg_there_is_no_price() -> None:
+    board = one([r for r in toy() if r.defense != "none"])
+    krum = row(board, "krum")
+    assert krum.price.n == krum.scores["fang"].lost.n == 0
+    assert math.isnan(krum.cost)
+    assert math.isnan(board.corners(krum)[0].mean)
+    assert "none × none: seeds 0, 1, 2, 3, 4 not run" in board.missing
+
+
+def test_a_defense_without_an_attack_has_no_worst_case() -> None:
+    board = one([*toy(), *cell("none", "flame", around(0.6))])
+    flame = board.rows[-1]
+    assert (flame.defense, flame.worst, flame.worst_score.value.n, flame.complete) == ("flame", "", 0, False)
+    assert not row(board, "krum").best  # flame is another defense, of which nothing is known
+
+
+def test_the_open_division_wins_nothing_and_takes_nothing() -> None:
+    shifted = {"division": "open", "changes": ("server.lr", "federation.rounds")}
+    extra = [replace(r, path="o" + r.path, **shifted) for r in toy() if r.defense in ("none", "krum")]
+    extra = [replace(r, value=r.value + 0.1) for r in extra]
+    board = one([*toy(), *extra])
+    assert [(r.defense, r.division) for r in board.rows][-2:] == [("krum", "open"), ("none", "open")]
+    mine = row(board, "krum", "open")
+    assert mine.changes == ("federation.rounds", "server.lr")
+    assert mine.wins == frozenset()
+    assert mine.price.mean == pytest.approx(0.05)
+    assert board.corners(mine)[0].mean == pytest.approx(0.7)
+    assert row(board, "krum").best
+
+
+def test_an_attack_that_knows_more_is_measured_from_the_same_clean_runs() -> None:
+    more = {"division": "open", "changes": ("knowledge",)}
+    board = one([*toy(), *cell("peek", "krum", around(0.1), **more)])
+    mine = row(board, "krum", "open")
+    assert mine.clean.value.mean == pytest.approx(0.55)
+    assert mine.price.mean == pytest.approx(0.05)
+    assert mine.scores["peek"].lost.mean == pytest.approx(0.5 / 0.6, rel=1e-3)
+    assert row(board, "krum").worst == "adaptive(fang)"
+    assert row(board, "krum").best
+    assert board.missing == ()
+
+
+def test_the_open_division_owes_no_runs_but_owns_up_to_failed_ones() -> None:
+    more = {"division": "open", "changes": ("seed",)}
+    board = one(
+        [*toy(), record("fang", "krum", 77, 0.3, **more), record("lie", "krum", 78, 0, status="failed", **more)]
+    )
+    assert board.missing == ("krum × lie (open: seed): seed 78 failed",)
+
+
+def test_several_runs_of_a_seed_count_once() -> None:
+    again = record("fang", "krum", 0, 0.9, path="toy/zzz")
+    board = one([again, *toy()])
+    assert row(board, "krum").scores["fang"].value.mean == pytest.approx(0.5)
+    assert any("krum × fang: 1 more run" in note for note in board.notes)
+
+
+def test_cards_and_degrees_stand_apart() -> None:
+    other = [replace(r, degree="iid") for r in toy()]
+    older = [replace(r, card_hash="ffff00000000", degree="iid") for r in toy()]
+    plain = [replace(r, card=None, card_hash=None) for r in toy()]
+    found = boards([*older, *plain, *toy(), *other], {"toy-v1": FakeCard()})
+    assert [(b.card_hash, b.degree) for b in found] == [
+        ("0123456789ab", ""),
+        ("0123456789ab", "iid"),
+        ("ffff00000000", "iid"),
+    ]
+    assert boards(plain, {}) == []
+    assert boards([], {}) == []
+    # Another version of the card says nothing about these runs.
+    assert any("not at hand" in note for note in found[2].notes)
+
+
+def test_shipped_cards_are_found_by_their_hash() -> None:
+    name = "rec-untargeted-v1"
+    mine = {"card": name, "card_hash": load(name).hash, "metric": load(name).metric}
+    known = [record("none", "none", 0, 0.001, **mine)]
+    assert list(shipped(known)) == [mine["card_hash"]]
+    assert "none × none: seeds 1, 2, 3, 4 not run" in boards(known)[0].missing
+    older = [record("none", "none", 0, 0.001, card=name, card_hash="of another version")]
+    assert any("not at hand" in note for note in boards(older)[0].notes)
+    assert shipped([record("none", "none", 0, 0.1, card="of-my-own-v1")]) == {}
+
+
+def test_without_the_card() -> None:
+    board = one(toy(), None)
+    assert (board.metric, board.higher_is_better, board.missing) == ("HR@10", True, ())
+    assert [r.defense for r in board.rows] == ["krum", "median", "none"]
+
+
+class TestFlags:
+    def test_the_band(self) -> None:
+        board = one(toy(), FakeCard(bands={"": (0.7, 0.8)}))
+        assert [f.code for f in board.flags] == ["band"]
+        assert [f.code for f in row(board, "none").flags] == ["band"]
+        assert row(board, "krum").flags == ()
+
+    def test_noise(self) -> None:
+        board = one(toy({("lie", "none"): around(0.59)}))
+        assert [f.code for f in board.flags] == ["noise"]
+        assert board.flags[0].message.startswith("lie: ")
+        for r in board.rows:
+            assert [a for a, s in r.scores.items() if s.flags] == ["lie"]
+            assert r.flags == ()
+
+    def test_a_defense_that_faced_nothing_but_noise(self) -> None:
+        found = [r for r in toy({("lie", "none"): around(0.59)}) if r.attack in ("none", "gaussian", "lie")]
+        board = one(found, FakeCard(attacks=("lie", "gaussian")))
+        assert [f.code for f in row(board, "median").flags] == ["noise", "unadapted"]
+
+    def test_without_noise_the_reader_is_told(self) -> None:
+        board = one([r for r in toy() if r.attack != "gaussian"])
+        assert any("not compared with noise" in note for note in board.notes)
+        assert any("without a finished run: gaussian" in note for note in board.notes)
+
+    @pytest.mark.parametrize(
+        ("code", "change"),
+        [
+            ("rejects", {"detection": {"FPR_pooled": 0.5}}),
+            ("nonfinite", {"finite": False}),
+            ("unstable", {"tail": (0.9,) * 9 + (0.5,)}),
+            ("told", {"told": 3}),
+        ],
+    )
+    def test_planted_in_one_run(self, code: str, change: dict[str, Any]) -> None:
+        found = [replace(r, **change) if (r.attack, r.defense, r.seed) == ("fang", "krum", 2) else r for r in toy()]
+        board = one(found)
+        where = {
+            (r.defense, s.attack): [f.code for f in s.flags] for r in board.rows for s in (r.clean, *r.scores.values())
+        }
+        assert {cell: codes for cell, codes in where.items() if codes} == {("krum", "fang"): [code]}
+        assert [f.code for f in row(board, "krum").flags] == [code]
+        assert "under fang" in row(board, "krum").flags[0].message
+        assert [r.told for r in board.rows if r.defense != "krum"] == [False, False]
+        assert row(board, "krum").told == (code == "told")
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.randoms(use_true_random=False), st.floats(0, 1))
+def test_the_order_of_runs_does_not_matter(rng: random.Random, keep: float) -> None:
+    found = [r for r in toy() if rng.random() < 0.3 + 0.7 * keep]
+    found += [replace(r, path=r.path + "-again", value=0.123) for r in found[:3]]
+    found += [replace(r, path="f/" + r.path, status="failed", error="lost") for r in found[3:9]]
+    card = {"": FakeCard()}
+    expected = boards(found, card)
+    rng.shuffle(found)
+    # repr, because NaN is not equal to itself.
+    assert repr(boards(found, card)) == repr(expected)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 1024), min_size=40, max_size=40))
+def test_a_metric_and_its_complement_rank_alike(values: list[int]) -> None:
+    places = [(a, d) for a in ("none", "fang", "lie", "gaussian") for d in ("none", "krum")]
+    high, low = [], []
+    for i, (attack, defense) in enumerate(places):
+        mine = [v / 1024 for v in values[5 * i : 5 * i + 5]]  # exact in binary, so that ties stay ties
+        high += cell(attack, defense, mine)
+        low += cell(attack, defense, [1 - v for v in mine])
+    up = one(high, FakeCard(attacks=()))
+    down = one(low, FakeCard(attacks=(), higher_is_better=False))
+    assert [(r.defense, r.worst, r.wins) for r in up.rows] == [(r.defense, r.worst, r.wins) for r in down.rows]
+    assert up.attacks == down.attacks

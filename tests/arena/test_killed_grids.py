@@ -1,0 +1,110 @@
+"""Grids in real processes: killed with signal 9, driver or worker, and two of them on one store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fedsiege.arena.grid import Cell, Event, run_cells
+from fedsiege.arena.workers import LocalWorkers
+from tests.arena.games import TINY, Here, contents, grid
+
+LONG = {**TINY["federation"], "rounds": 400, "evaluate_every": 100, "project_every": 0}
+"""Long enough that a kill comes in the middle."""
+
+PATIENCE = 240
+"""Seconds until a test gives up waiting for another process."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The bytes of the grid, run without any incident."""
+    root = tmp_path_factory.mktemp("whole")
+    assert all(o.result for o in run_cells(cells(root), executor=Here()))
+    return contents(root)
+
+
+def cells(root: Path) -> list[Cell]:
+    return grid(root, federation=LONG, seeds=[0], defenses=["none", "multikrum"])
+
+
+def test_a_killed_worker_is_replaced_and_its_cell_is_run_again(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    workers = LocalWorkers(2, 1)
+    events: list[Event] = []
+
+    def kill(event: Event) -> None:
+        events.append(event)
+        if event.kind == "progress" and len([e for e in events if e.kind == "progress"]) in (1, 3):
+            os.kill(workers.pids[0], signal.SIGKILL)
+
+    outcomes = run_cells(cells(tmp_path), on_event=kill, executor=workers)
+    assert [o.error for o in outcomes] == [None] * 4
+    assert contents(tmp_path) == whole
+    lost = [e.cell_index for e in events if e.kind == "lost"]
+    assert lost
+    for index in set(lost):
+        starts = sum(e.kind == "started" and e.cell_index == index for e in events)
+        assert starts == 1 + lost.count(index)
+    assert not workers.pids
+
+
+def start(root: Path) -> subprocess.Popen[bytes]:
+    """Start the grid as a command, in a process group of its own."""
+    card = root.parent / "card.yaml"
+    card.write_text(yaml.safe_dump({**TINY, "federation": LONG, "seeds": [0]}), "utf-8")
+    words = ["arena", "--card", str(card), "--jobs", "2", "--out", str(root), "--json"]
+    code = "import sys; from fedsiege.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def wait_for(what: Any) -> None:
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_killed_driver_leaves_a_grid_that_goes_on(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    root = tmp_path / "runs"
+    driver = start(root)
+    wait_for(lambda: any(p.stat().st_size for p in root.rglob("rounds.jsonl")))
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    before = {p: p.stat().st_mtime_ns for p in root.rglob("result.json")}
+    # The workers of the killed driver may still hold a cell for a round; it is waited for.
+    outcomes = run_cells(cells(root), 2)
+    assert [o.error for o in outcomes] == [None] * 4
+    assert contents(root) == whole
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+
+
+def test_two_grids_share_a_store(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    root = tmp_path / "runs"
+    other = start(root)
+    events: list[list[Event]] = [[], []]
+    found: list[Any] = []
+    first = threading.Thread(target=lambda: found.append(run_cells(cells(root), 1, events[0].append)))
+    first.start()
+    found.append(run_cells(cells(root), 1, events[1].append))
+    first.join()
+    said, _ = other.communicate(timeout=PATIENCE)
+    assert other.returncode == 0
+    assert [run["error"] for run in json.loads(said)["runs"]] == [None] * 4
+    assert all(o.error is None and o.result is not None for outcomes in found for o in outcomes)
+    assert contents(root) == whole
+    for index in range(4):
+        ended = [sum(e.cell_index == index and e.kind == "progress" and e.round == 400 for e in es) for es in events]
+        assert sum(ended) <= 1
+    # Each run is in its records once: nobody computed it a second time over the first.
+    for path in root.rglob("rounds.jsonl"):
+        assert [json.loads(line)["round"] for line in path.read_text().splitlines()] == list(range(1, 401))

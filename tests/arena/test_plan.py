@@ -1,0 +1,119 @@
+"""Grids: what a file and a command line mean, where runs go, and the command that repeats one."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fedsiege.arena.plan import Plan, entrants, parse, read, slug, text
+from fedsiege.errors import ConfigError
+from tests.arena.games import TINY, tiny
+
+
+def test_a_grid_is_every_attack_against_every_defense_with_every_seed() -> None:
+    game = tiny(degrees={"few": {"federation": {"cohort": 6}}, "many": {}})
+    cells = Plan(game, ("none", {"name": "lie", "z": 0.3}), ("multikrum",), (1, 0)).cells(Path("r"))
+    assert [c.label for c in cells] == [
+        f"{degree}/{attack}/multikrum/seed{seed}"
+        for seed in (1, 0) for degree in ("few", "many") for attack in ("none", "lie (z=0.3)")
+    ]  # fmt: skip
+    last = cells[-1]
+    folder = f"r/tiny-v1-{game.hash[:6]}/many/lie(z=0.3)/multikrum/seed0-{last.config.hash}"
+    assert last.path == Path(folder)
+    assert {c.config.card.division for c in cells} == {"closed"}  # type: ignore[union-attr]
+    assert Plan(tiny()).cells(Path("r"))[0].path.parts[2] == "all"
+
+
+def test_the_same_cell_stands_once() -> None:
+    cells = Plan(tiny(), ("lie", {"name": "lie"}, "lie"), ("none",), (0, 0)).cells(Path("r"))
+    assert len(cells) == 1
+
+
+def test_a_mistake_anywhere_is_found_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match="needs"):
+        Plan(tiny(), ("none", "scaling")).cells(Path("r"))
+
+
+def test_the_command_of_a_cell_makes_the_same_cell() -> None:
+    from fedsiege.cli.arena import Arena
+
+    plan = parse(
+        {
+            "card": "rec-untargeted-v1-lite",
+            "attacks": [{"name": "lie", "z": 0.3}],
+            "defenses": [{"name": "union+multikrum", "union": {"alpha": 0.5}}],
+            "seeds": [3],
+            "override": {"federation": {"rounds": 4}, "model": {"user_lr": 0.5}},
+        }
+    )
+    (cell,) = plan.cells(Path("r"))
+    assert cell.command is not None
+    program, command, *words = shlex.split(cell.command)
+    assert (program, command) == ("fedsiege", "arena")
+    import tyro
+
+    from fedsiege.cli.arguments import CONFIG
+
+    again = tyro.cli(Arena, args=words, config=CONFIG)
+    assert again.out == Path("again")
+    (same,) = again.plan().cells(again.out)
+    assert same.config == cell.config
+    assert same.config.card is not None
+    assert same.config.card.changes == ("model.user_lr", "federation.rounds")
+
+
+def test_files(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(TINY), "utf-8")
+    path = tmp_path / "grid.yaml"
+    path.write_text("{card: mine.yaml, attacks: [lie], seeds: [0], override: {federation: {rounds: 5}}}", "utf-8")
+    found = read(path)
+    assert (found.card, found.attacks, found.seeds) == (tiny(), ("lie",), (0,))
+    assert {c.config.federation.rounds for c in found.cells(tmp_path)} == {5}
+    assert found.source == str(tmp_path / "mine.yaml")
+    with pytest.raises(ConfigError, match="cannot read grid"):
+        read(tmp_path / "other.yaml")
+    path.write_text("card: [", "utf-8")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (None, "a grid is a mapping with a `card`"),
+        ({"attacks": ["lie"]}, "a grid is a mapping with a `card`"),
+        ({"card": "demo-v1", "atacks": []}, "did you mean 'attacks'"),
+        ({"card": "demo-v1", "attacks": "lie"}, "`attacks` of a grid must be a list"),
+        ({"card": "demo-v1", "seeds": [True]}, "must be integers"),
+        ({"card": "demo-v1", "override": [1]}, "must be a mapping of sections"),
+        ({"card": "demo-v2"}, "did you mean 'demo-v1'"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_grid_is_named(values: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(values)
+    assert message in str(caught.value)
+
+
+def test_entrants_are_written_and_read_back() -> None:
+    spec = {"name": "adaptive(lie)", "steps": 3, "lie": {"z": 0.3}}
+    assert entrants([text(spec), "union+multikrum", "adaptive(lie)"], "attacks") == (
+        spec,
+        "union+multikrum",
+        "adaptive(lie)",
+    )
+    with pytest.raises(ConfigError, match="--attacks"):
+        entrants(["{name"], "attacks")
+
+
+def test_names_of_folders() -> None:
+    assert slug("lie (z=0.3, a=[1, 2])") == "lie(z=0.3,a=_1,2_)"
+    assert slug("../../etc") == ".._.._etc"
+    long = [slug("x" * 200 + end) for end in "ab"]
+    assert len({*long}) == 2
+    assert all(len(name) == 100 for name in long)

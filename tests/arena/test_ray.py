@@ -1,0 +1,119 @@
+"""Grids on Ray: the same results as here, on more nodes too, and a lost worker's cell is run again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedsiege.arena.grid import Event, run_cells
+from fedsiege.arena.ray import RayCluster
+from fedsiege.errors import RunError
+from tests.arena.games import TINY, Here, contents, grid
+
+LONG = {**TINY["federation"], "rounds": 400, "evaluate_every": 100, "project_every": 0}
+GAME: dict[str, Any] = {"federation": LONG, "seeds": [0]}
+
+
+def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RunError, match=r'pip install "fedsiege\[ray\]"'):
+        RayCluster()
+
+
+@pytest.fixture(scope="module")
+def ray() -> Any:
+    return pytest.importorskip("ray", reason="Ray is not installed")
+
+
+@pytest.fixture(scope="module")
+def whole(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    root = tmp_path_factory.mktemp("whole")
+    assert all(o.result for o in run_cells(grid(root, **GAME), executor=Here()))
+    return contents(root)
+
+
+@pytest.fixture
+def cluster(ray: Any) -> Any:
+    """One node with one core; tests add another. It is gone afterwards."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def test_ray_gives_what_this_machine_gives_and_a_second_node_is_used(
+    cluster: Any, tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from fedsiege.arena import ray as module
+
+    monkeypatch.setattr(module, "AGAIN", 0.2)
+    executor = RayCluster(cluster.address)
+    assert executor.free == 1
+    events: list[Event] = []
+    most, nodes = [0], set()
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if event.kind == "finished" and len(ray.nodes()) == 1:
+            cluster.add_node(num_cpus=1)
+        most[0] = max(most[0], len(executor._tasks))
+
+    before = executor.submit
+
+    def submit(task: Any) -> None:
+        before(task)
+        nodes.add(sum(node["Alive"] for node in ray.nodes()))
+
+    monkeypatch.setattr(executor, "submit", submit)
+    outcomes = run_cells(grid(tmp_path, **GAME), on_event=listen, executor=executor)
+    assert [o.error for o in outcomes] == [None] * 4
+    assert contents(tmp_path) == whole
+    assert most[0] == 2
+    assert nodes == {1, 2}
+    assert not ray.is_initialized()
+
+
+def test_a_lost_workers_cell_is_run_again(cluster: Any, tmp_path: Path, whole: dict[str, bytes]) -> None:
+
+    executor = RayCluster(cluster.address)
+    killed: list[int] = []
+
+    def kill(event: Event) -> None:
+        if event.kind == "progress" and not killed:
+            (path,) = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"ray::remote_work" in _bytes(p)]
+            killed.append(int(path.parent.name))
+            os.kill(killed[0], signal.SIGKILL)
+
+    outcomes = run_cells(grid(tmp_path, **GAME), on_event=kill, executor=executor)
+    assert killed
+    assert [o.error for o in outcomes] == [None] * 4
+    assert contents(tmp_path) == whole
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_failures_pass_through(cluster: Any, tmp_path: Path) -> None:
+    cells = grid(tmp_path, seeds=[0], attacks=["none"], defenses=["none", {"name": "union", "negatives": 79}])
+    fine, failed = run_cells(cells, executor=RayCluster(cluster.address))
+    assert fine.result is not None
+    assert "negatives" in str(failed.error)
+    assert (cells[1].path / "failed.json").is_file()
+
+
+def test_an_absent_cluster_is_named(ray: Any) -> None:
+    with pytest.raises(RunError, match=r"cannot use Ray cluster auto.*--ray local"):
+        RayCluster("auto")

@@ -1,0 +1,189 @@
+"""``fedsiege arena``: grids from the command line, their progress and their board."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from fedsiege.arena import grid
+from fedsiege.arena.grid import Event
+from fedsiege.cli import board_progress
+from fedsiege.cli.board_progress import BoardProgress, duration
+from tests.arena.games import TINY, Here
+from tests.arena.games import grid as cells_of
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Run cells in this process; returns the numbers of jobs that were asked for."""
+    asked: list[int | None] = []
+    whole = grid.run_cells
+
+    def run(cells: object, jobs: int | None, tell: object) -> object:
+        asked.append(jobs)
+        return whole(cells, jobs, tell, executor=Here())  # type: ignore[arg-type]
+
+    monkeypatch.setattr(grid, "run_cells", run)
+    return asked
+
+
+@pytest.fixture
+def card(fedsiege: Callable) -> Path:
+    """A small card in the current folder."""
+    path = Path("mine.yaml")
+    path.write_text(yaml.safe_dump(TINY), "utf-8")
+    return path
+
+
+def test_cards_are_listed(fedsiege: Callable) -> None:
+    said = fedsiege("arena")
+    assert said.status == 0
+    assert "rec-untargeted-v1-lite" in said.out
+    found = json.loads(fedsiege("arena", "--json").out)
+    assert {"id", "title", "about"} == set(found[0])
+
+
+def test_a_card_is_played_with_its_entrants(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
+    said = fedsiege("arena", "--card", card, "--seeds", 0, "--out", "r", "--jobs", 2)
+    assert said.status == 0, said.err
+    assert here == [2]
+    assert said.err.count("finished") == 4
+    assert "[4/4] finished lie/multikrum/seed0  HR@5 0." in said.err
+    assert "HR@5 (test, last round): defenses against attacks" in said.out
+    rows = [line.split() for line in said.out.splitlines() if line.strip().startswith(("none", "multikrum"))]
+    assert [row[0] for row in rows] == ["none", "multikrum"]
+    results = {p.parts[-4:-2]: json.loads(p.read_text()) for p in Path("r").rglob("result.json")}
+    assert len(results) == 4
+    for row in rows:
+        for attack, shown in zip(("none", "lie"), row[1:]):
+            assert shown == f"{results[attack, row[0]]['last']['metrics']['test']['HR@5']:.4f}"
+    assert "runs: r" in said.out
+    for result in results.values():
+        assert result["card"]["id"] == "tiny-v1"
+        assert (result["card"]["division"], result["card"]["changes"]) == ("closed", [])
+
+    again = fedsiege("arena", "--card", card, "--seeds", 0, "--out", "r", "--dry-run")
+    assert [line.split()[0] for line in again.out.splitlines()] == ["finished"] * 4
+
+
+def test_a_file_is_a_grid_and_options_take_precedence(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
+    Path("grid.yaml").write_text(
+        "{card: mine.yaml, attacks: [lie], defenses: [median], override: {federation: {rounds: 5}}}", "utf-8"
+    )
+    words = ["arena", "grid.yaml", "--seeds", 1, "--set", "model.dim=4", "--attacks", "{name: lie, z: 0.5}"]
+    (row,) = json.loads(fedsiege(*words, "--dry-run", "--json").out)
+    assert row["cell"] == "lie (z=0.5)/median/seed1"
+    assert (row["division"], row["changes"]) == ("open", ["model.dim", "federation.rounds"])
+    assert row["finished"] is False
+    assert not Path("runs").exists()
+    said = json.loads(fedsiege(*words, "--json").out)
+    assert (said["card"], said["division"], said["changes"]) == ("tiny-v1", "open", ["federation.rounds", "model.dim"])
+    (run,) = said["runs"]
+    result = json.loads((Path(run["folder"]) / "result.json").read_text())
+    assert run["scores"] == result["last"]["metrics"]["test"]
+    assert result["card"]["changes"] == ["model.dim", "federation.rounds"]
+    assert result["rounds"] == 5
+    environment = json.loads((Path(run["folder"]) / "environment.json").read_text())
+    for word in ("'{name: lie, z: 0.5}'", "--set federation.rounds=5 model.dim=4", "--out again"):
+        assert word in environment["command"]
+
+
+def test_failures_are_told_and_the_rest_is_kept(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
+    words = ["arena", "--card", card, "--attacks", "none", "--seeds", 0, "--out", "r"]
+    said = fedsiege(*words, "--defenses", "none", "{name: union, negatives: 79}")
+    assert said.status == 1
+    assert "failed: none/union (negatives=79)/seed0:" in said.err
+    assert "1 failed" in said.out
+    assert len(list(Path("r").rglob("result.json"))) == len(list(Path("r").rglob("failed.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--card", "demo-v2"], "did you mean 'demo-v1'"),
+        (["--card", "demo-v1", "--attacks", "lei"], "did you mean 'lie'"),
+        (["--card", "demo-v1", "--jobs", "0"], "at least 1"),
+        (["--card", "demo-v1", "--set", "rounds"], "section.field=value"),
+        (["--card", "demo-v1", "--degrees", "x"], "no degree 'x'"),
+        (["none.yaml"], "cannot read grid none.yaml"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line(fedsiege: Callable, words: list[str], message: str) -> None:
+    said = fedsiege("arena", *words)
+    assert said.status == 2
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_an_interrupted_grid_says_how_to_go_on(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grid, "run_cells", stop)
+    words = ["arena", "--card", "demo-v1", "--attacks", "{name: lie, z: 0.3}", "--seeds", "0", "1", "--set"]
+    words += ["model.dim=4", "--out", "d", "--jobs", "2"]
+    said = fedsiege(*words)
+    assert said.status == 130
+    import shlex
+
+    resumed = shlex.split(said.err.partition("resume with: ")[2])
+    assert sorted(resumed[1:]) == sorted(words)
+
+
+def test_on_a_terminal_the_board_fills_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    console = Console(force_terminal=True, width=120, record=True)
+    monkeypatch.setattr(board_progress, "err", lambda: console)
+    now = [0.0]
+    monkeypatch.setattr(board_progress.time, "monotonic", lambda: now[0])
+    with BoardProgress(cells_of(tmp_path), "HR@5") as tell:
+
+        def shown() -> str:
+            with console.capture() as caught:
+                console.print(tell.picture())
+            return caught.get()
+
+        assert "0 of 8 runs done  ·  0 running" in shown()
+        assert " left" not in shown()
+        tell(Event(0, "started", 0, 30))
+        tell(Event(1, "started", 0, 30))
+        tell(Event(0, "progress", 10, 30, 0.5, 0.2))
+        now[0] = 10.0
+        tell(Event(0, "progress", 20, 30, 0.5, 0.2))
+        assert "2 running" in shown()
+        # 10 rounds in 10 seconds, and 220 of 240 left.
+        assert "about 3 min 40 s left" in shown()
+        assert "    20 / 30  none/none/seed0" in shown()
+        tell(Event(0, "finished", scores={"HR@5": 0.25}))
+        tell(Event(1, "lost"))
+        tell(Event(2, "busy"))
+        tell(Event(3, "failed", error="why [not]"))
+        tell(Event(4, "skipped", scores={"HR@5": 0.75}))
+        assert "2 of 8 runs done  ·  0 running  ·  1 failed" in shown()
+        assert [line.split()[1:] for line in shown().splitlines() if line.strip().startswith("none")] == [
+            ["0.5000", "–"]
+        ]
+        tell(Event(4, "progress", 30, 30))
+        assert "0 running" in shown()
+        assert "– 1 failed" in shown()
+    said = console.export_text()
+    assert "its worker died, it is run again: none/multikrum/seed0" in said
+    assert "failed lie/multikrum/seed0  why [not]" in said
+
+
+def test_a_mean_over_some_of_the_seeds_says_so(tmp_path: Path) -> None:
+    tell = BoardProgress(cells_of(tmp_path), "HR@5")
+    tell(Event(0, "finished", scores={"HR@5": 0.25}))
+    assert tell._mean(("", "none", "none")) == "0.2500 1/2"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (725, "12 min"), (3_900, "1 h 05 min")]
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

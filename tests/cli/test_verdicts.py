@@ -1,0 +1,111 @@
+"""``fedsiege reproduce``: verdicts with exit statuses, and the state of every table; ``list`` names the wrapper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedsiege.arena import bands, grid
+from fedsiege.arena.bands import Band
+from fedsiege.arena.grid import Cell, Outcome
+from tests.arena.test_reproduce import fake
+
+CLEAN, LIE = "mf/ml-1m/none/none/m0.01", "mf/ml-1m/lie/none/m0.01"
+WORDS = ["reproduce", "aaai23-table4", "--seeds", "0", "--cells", "mf/ml-1m/none/*", LIE]
+
+
+@pytest.fixture(autouse=True)
+def _bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {f"aaai23/{cell}": {6000: {"HR@5": Band(0.04, 0.001, 0.0004, 3)}} for cell in (CLEAN, LIE)}
+    monkeypatch.setattr(bands, "stored", lambda paper: made if paper == "aaai23" else {})
+
+
+def ends_with(monkeypatch: pytest.MonkeyPatch, clean: float, lie: float) -> None:
+    """Let the grid finish both cells with these values, unless they are finished."""
+
+    def run(cells: list[Cell], *_: object) -> list[Outcome]:
+        fake([c for c in cells if not c.path.exists()], {("none", 0): clean, ("lie", 0): lie})
+        return [Outcome(c, {}) for c in cells]
+
+    monkeypatch.setattr(grid, "run_cells", run)
+
+
+@pytest.mark.parametrize(
+    ("lie", "status", "words"),
+    [
+        (0.041, 0, "verdict: 2 inside"),
+        (0.05, 1, "verdict: 1 outside, 1 inside"),
+        (0.02, 1, "verdict: 1 outside, 1 inside"),
+    ],
+)
+def test_the_exit_status_is_the_verdict(
+    fedsiege: Callable, monkeypatch: pytest.MonkeyPatch, lie: float, status: int, words: str
+) -> None:
+    ends_with(monkeypatch, 0.04, lie)
+    said = fedsiege(*WORDS)
+    assert said.status == status, said.err
+    assert words in said.out
+    by = lie - (0.04 + (0.003464 if lie > 0.04 else -0.003464))
+    assert (f"outside by {by:+.2g} ({100 * by / 0.04:+.1f} %)" in said.out) == (status == 1)
+    found = json.loads(fedsiege(*WORDS, "--json").out)["verdict"]
+    assert found["holds"] == (status == 0)
+    (check,) = (c for c in found["checks"] if c["cell"] == LIE)
+    assert check["paper"] == 0.03259
+    assert check["difference"] == pytest.approx(lie - 0.03259)
+    assert check["outside by"] == pytest.approx(by if status else 0.0, abs=1e-6)
+
+
+def test_nothing_finished_is_no_success(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "run_cells", lambda cells, *_: [Outcome(c, None, "why") for c in cells])
+    said = fedsiege(*WORDS)
+    assert (said.status, "verdict: nothing finished" in said.out) == (1, True)
+
+
+def test_a_cell_without_a_band_is_no_failure(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bands, "stored", lambda paper: {})
+    ends_with(monkeypatch, 0.04, 0.9)
+    said = fedsiege(*WORDS)
+    assert (said.status, "verdict: 2 without a band" in said.out) == (0, True)
+
+
+def test_the_list_shows_the_state_of_everything(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def state(id_: str, *more: object) -> dict:
+        return {t["id"]: t for t in json.loads(fedsiege("reproduce", "--list", "--json", *more).out)}[id_]
+
+    before = state("aaai23-table4")
+    assert (before["finished"], before["published"], before["holds"]) == (0, 0, None)
+    ends_with(monkeypatch, 0.04, 0.05)
+    assert fedsiege(*WORDS).status == 1
+    after = state("aaai23-table4")
+    # Without docs/results, what --out holds of published tables counts.
+    assert (after["runs"], after["finished"], after["published"]) == (45, 2, 2)
+    assert (after["cells"], after["inside"], after["outside"], after["holds"]) == (2, 1, 1, False)
+    # Table 1 shares both cells; its own table is not published.
+    assert (state("aaai23-table1")["finished"], state("aaai23-table1")["published"]) == (2, 0)
+    elsewhere = state("aaai23-table4", "--publish", "nowhere")
+    assert (elsewhere["finished"], elsewhere["published"]) == (2, 0)
+    shown = fedsiege("reproduce", "--list").out
+    line = next(line for line in shown.splitlines() if "aaai23-table4" in line)
+    assert "2 of 45" in line
+    assert "1 outside, 1 inside" in line
+    assert "icml24-table1 --lite" in shown
+    Path("docs/results").mkdir(parents=True)
+    assert state("aaai23-table4")["published"] == 0
+
+
+def test_a_damaged_published_table_is_one_line(fedsiege: Callable) -> None:
+    Path("docs/results").mkdir(parents=True)
+    Path("docs/results/aaai23-table1.json").write_text("[]", "utf-8")
+    said = fedsiege("reproduce", "--list")
+    assert (said.status, len(said.err.splitlines())) == (2, 1)
+    assert "aaai23-table1.json is not a published table" in said.err
+
+
+def test_any_attack_may_be_wrapped(fedsiege: Callable) -> None:
+    said = " ".join(fedsiege("list", "attacks").out.split())
+    assert "Any attack may be wrapped, as in adaptive(minmax)" in said
+    assert "adaptive(" not in fedsiege("list", "defenses").out
+    json.loads(fedsiege("list", "attacks", "--json").out)

@@ -1,0 +1,206 @@
+"""The live page: one page, its state, nothing else, and only for this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedsiege.errors import RunError
+from fedsiege.report.serve import Server, Site, is_loopback, site
+from fedsiege.report.watch import look
+from tests.report.fakes import write_run, write_store
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_store(tmp_path / "runs", ("none", "fang"), ("none",), 1)
+
+
+@pytest.fixture
+def server(root: Path) -> Iterator[Server]:
+    (root / "secret.txt").write_text("secret")
+    with Server(site(root, "<b>Live</b>")) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
+    connection.putrequest(method, path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, body, dict(answer.getheaders())
+
+
+def test_the_page_and_its_state_are_served(server: Server) -> None:
+    assert server.server_address[0] == "127.0.0.1"
+    status, body, headers = ask(server, "/")
+    page = body.decode()
+    assert status == 200
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["Cache-Control"] == "no-store"
+    assert "&lt;b&gt;Live&lt;/b&gt;" in page
+    assert "connect-src 'self'" in page
+    status, body, _ = ask(server, "/status.json?x=1")
+    state = json.loads(body)
+    assert status == 200
+    assert {k: state[k] for k in ("finished", "running", "failed", "stopped", "error")} == {
+        "finished": 2, "running": 0, "failed": 0, "stopped": 0, "error": None,
+    }  # fmt: skip
+    assert state["page"] == state["store"]
+    assert f'data-state="{state["page"]}"' in page
+    status, body, headers = ask(server, "/", "HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["Content-Length"]) == len(page.encode())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/secret.txt", "/none-none-0/result.json", "/../runs/secret.txt", "/%2e%2e/runs/secret.txt", "/..%2fsecret.txt",
+        "//secret.txt", "/./secret.txt", "/status.json/../secret.txt", "/index.html", "/report.html", "secret.txt",
+        "/status.json/", "/%2fetc/passwd",
+    ],
+)  # fmt: skip
+def test_no_path_leads_to_a_file(server: Server, path: str) -> None:
+    status, body, _ = ask(server, path)
+    assert status == 404
+    assert b"secret" not in body
+
+
+def test_only_reading_is_answered(server: Server) -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        assert ask(server, "/", method)[0] == 501
+
+
+def test_a_name_of_the_web_that_leads_here_is_refused(server: Server) -> None:
+    assert ask(server, "/status.json", Host="evil.example")[0] == 403
+    assert ask(server, "/status.json", Host="evil.example:80")[0] == 403
+    for host in ("localhost", "127.0.0.1:99", "[::1]:8741"):
+        assert ask(server, "/status.json", Host=host)[0] == 200
+
+
+def wait(server: Server, token: str) -> dict[str, object]:
+    for _ in range(600):
+        state = json.loads(ask(server, "/status.json")[1])
+        if state["page"] != token:
+            return state
+        time.sleep(0.05)
+    raise AssertionError("the page was not drawn again")
+
+
+def test_the_page_is_drawn_again_when_a_run_ends(server: Server, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedsiege.report.serve.FRESH", 0.0)
+    monkeypatch.setattr("fedsiege.report.serve.REST", 0.0)
+    before = ask(server, "/")[1].decode()
+    token = json.loads(ask(server, "/status.json")[1])["page"]
+    assert "newattack" not in before
+    write_run(root / "newattack", "newattack")
+    state = wait(server, token)
+    assert state["finished"] == 3
+    assert "newattack" in ask(server, "/")[1].decode()
+
+
+def test_an_empty_folder_is_served_until_it_fills(tmp_path: Path) -> None:
+    made = site(tmp_path)
+    assert "Nothing to show yet" in made.page().decode()
+    assert made.status()["finished"] == 0
+    with pytest.raises(RunError, match="not a folder"):
+        site(tmp_path / "nothing")
+
+
+def test_a_page_that_cannot_be_drawn_leaves_the_last_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedsiege.report.serve.FRESH", -1.0)
+    monkeypatch.setattr("fedsiege.report.serve.REST", 0.0)
+    broken = threading.Event()
+
+    def draw(token: str) -> str:
+        if broken.is_set():
+            raise ValueError("<torn>")
+        return f"page {token}"
+
+    made = Site(root, draw)
+    good = made.page()
+    broken.set()
+    write_run(root / "more", "lie")
+    for _ in range(200):
+        state = made.status()
+        if state["error"]:
+            break
+        time.sleep(0.02)
+    assert state["error"] == "ValueError: <torn>"
+    assert made.page() == good
+    assert state["page"] != state["store"]
+    fresh = Site(root, draw)
+    assert b"&lt;torn&gt;" in fresh.page()
+    broken.clear()
+    write_run(root / "still more", "lie", seed=1)
+    assert fresh.page().startswith(b"page ")
+
+
+def test_a_port_in_use_is_an_error_with_a_remedy(server: Server, root: Path) -> None:
+    with pytest.raises(RunError, match="--port"):
+        Server(site(root), port=server.server_address[1])
+    with pytest.raises(RunError, match="cannot listen on 203.0.113.1"):
+        Server(site(root), host="203.0.113.1")
+
+
+@pytest.mark.parametrize(
+    ("host", "mine"),
+    [
+        ("localhost", True), ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("[::1]", True),
+        ("0.0.0.0", False), ("192.168.0.4", False), ("localhost.evil.example", False), ("", False),
+    ],
+)  # fmt: skip
+def test_what_is_loopback(host: str, mine: bool) -> None:
+    assert is_loopback(host) is mine
+
+
+def test_the_state_of_a_store(tmp_path: Path) -> None:
+    write_run(tmp_path / "a" / "done")
+    first = look(tmp_path)
+    assert (first.finished, first.running, first.failed, first.stopped) == (1, 0, 0, 0)
+    assert look(tmp_path) == first
+    for name in ("working", "killed", "failed"):
+        folder = write_run(tmp_path / name)
+        (folder / "result.json").unlink()
+        (folder / ".lock").touch()
+        for file in folder.iterdir():
+            os.utime(file, (0, 0))
+    (tmp_path / "failed" / "failed.json").write_text("{}")
+    handle = os.open(tmp_path / "working" / ".lock", os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        state = look(tmp_path)
+    finally:
+        os.close(handle)
+    assert (state.finished, state.running, state.failed, state.stopped) == (1, 1, 1, 1)
+    assert state.token != first.token
+    (tmp_path / "a" / "done" / "result.json").write_text("{} ")
+    assert look(tmp_path).token != state.token
+
+
+def test_where_locks_cannot_be_read_fresh_files_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedsiege.report.watch._LOCKS", tmp_path / "no such file")
+    for name in ("fresh", "old"):
+        folder = write_run(tmp_path / name)
+        (folder / "result.json").unlink()
+    for file in (tmp_path / "old").iterdir():
+        os.utime(file, (0, 0))
+    state = look(tmp_path)
+    assert (state.running, state.stopped) == (1, 1)
