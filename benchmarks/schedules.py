@@ -79,10 +79,12 @@ class Reader:
 def compare(seed: int, args: Any) -> list[Reader]:
     point = ImagePoint(LITE, args.model, "fashion-mnist", "none", "redefense", LITE.malicious)
     config = parse(point.config(seed, args.rounds))
+    base = config.defense
+    assert isinstance(base, FedREDefense)
     federation, _ = assemble(config)
     learner, model = federation.learner, federation.model
     crafts = Crafts(federation, args.attacks)
-    readers = [Reader(s, b, config.defense, federation) for s, b in zip(SCHEDULES, args.budget)]
+    readers = [Reader(s, b, base, federation) for s, b in zip(SCHEDULES, args.budget)]
     everyone = np.arange(learner.num_clients)
     benign = np.setdiff1d(everyone, federation.coalition)[: args.clients]
     fitted = np.append(benign, federation.coalition[0])

@@ -143,12 +143,14 @@ class Loopback:
         Logs, certificates, Flower's home and the SuperLink's database.
     tls : bool
         Encrypt, and let only registered SuperNodes in.
+    simulation : int
+        Instead of SuperNodes: so many virtual ones in Flower's Simulation Engine; 0 for none.
     patience : float
         Seconds that anything but the training itself may take.
     """
 
-    def __init__(self, folder: Path, *, tls: bool = False, patience: float = 60.0) -> None:
-        self.folder, self.tls, self.patience = folder.resolve(), tls, patience
+    def __init__(self, folder: Path, *, tls: bool = False, simulation: int = 0, patience: float = 60.0) -> None:
+        self.folder, self.tls, self.simulation, self.patience = folder.resolve(), tls, simulation, patience
         self.port = free_port()
         self.home = self.folder / "home"
         self.home.mkdir(parents=True, exist_ok=True)
@@ -199,7 +201,9 @@ class Loopback:
         """Start the SuperLink, or start it again on the same port and database."""
         command = ["flower-superlink", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--database", str(self.folder / "superlink.db")]
-        if self.tls:
+        if self.simulation:
+            command += ["--simulation", "--insecure"]
+        elif self.tls:
             certificates = self.folder / "certificates"
             command += ["--ssl-ca-certfile", str(certificates / "ca.crt")]
             command += ["--ssl-certfile", str(certificates / "server.pem")]
@@ -252,7 +256,12 @@ class Loopback:
         """Hand an app to the SuperLink, which starts its ServerApp; the run's log goes to run.log."""
         words = " ".join(f"{k}={json.dumps(v)}" for k, v in run_config.items())
         self.kill("run")
-        self.start("run", ["flwr", "run", str(app), "loopback", "--run-config", words, "--stream"])
+        command = ["flwr", "run", str(app), "loopback", "--run-config", words, "--stream"]
+        if self.simulation:
+            # One CPU: with more than there are, Ray's pool of actors stays empty and the run hangs.
+            one = f"num-supernodes={self.simulation} client-resources-num-cpus=1 init-args-num-cpus=1"
+            command += ["--federation-config", one]
+        self.start("run", command)
 
     def ended(self) -> bool:
         """Tell whether the run has ended, well or not."""
@@ -270,6 +279,7 @@ def rehearse(
     run_config: Mapping[str, object] | None = None,
     minutes: float = 10.0,
     restart_node: int | None = None,
+    simulation: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict:
     """Run an app whose ServerApp writes ``out-folder``/result.json when it has finished; return that.
@@ -281,7 +291,7 @@ def rehearse(
     nodes : int
         Number of SuperNodes.
     malicious : mapping of int to str
-        Attack of each malicious node: its process gets it in ``FEDSIEGE_RED``, which the example apps read.
+        Attack of each malicious node: its process gets ``FEDSIEGE_RED=ATTACK:NODE``, which the example apps read.
     tls : bool
         TLS with node authentication.
     kill_after : int, optional
@@ -292,6 +302,8 @@ def rehearse(
         Hard limit for all of it.
     restart_node : int, optional
         Also kill this node with -9, and start it again, when the SuperLink is down.
+    simulation : bool
+        Run in Flower's Simulation Engine instead, with `nodes` virtual SuperNodes.
     say : callable
         Told what happens.
     """
@@ -308,12 +320,16 @@ def rehearse(
 
     def node(federation: Loopback, i: int) -> None:
         where = {"partition-id": i, "num-partitions": nodes, "data-folder": str(folder.resolve() / f"node-{i}")}
-        federation.supernode(f"node-{i}", where, {"FEDSIEGE_RED": red[i]} if i in red else None)
+        federation.supernode(f"node-{i}", where, {"FEDSIEGE_RED": f"{red[i]}:{i}"} if i in red else None)
 
-    with Loopback(folder, tls=tls) as federation:
+    with Loopback(folder, tls=tls, simulation=nodes if simulation else 0) as federation:
+        if simulation and red:
+            (attack,) = set(red.values())
+            federation.env["FEDSIEGE_RED"] = f"{attack}:{','.join(map(str, red))}"
         federation.superlink()
-        said(f"SuperLink on 127.0.0.1:{federation.port}, TLS and node authentication {'on' if tls else 'off'}")
-        for i in range(nodes):
+        how = "simulation" if simulation else f"TLS and node authentication {'on' if tls else 'off'}"
+        said(f"SuperLink on 127.0.0.1:{federation.port}, {how}")
+        for i in range(0 if simulation else nodes):
             node(federation, i)
         federation.submit(app, config)
         said(f"{nodes} SuperNodes; run submitted; malicious: {red or 'none'}")
@@ -345,6 +361,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--malicious", type=int, nargs="*", default=[], help="nodes that are malicious")
     parser.add_argument("--attack", default="signflip")
+    parser.add_argument("--simulation", action="store_true", help="in Flower's Simulation Engine, without SuperNodes")
     parser.add_argument("--tls", action="store_true", help="TLS with node authentication")
     parser.add_argument("--kill-after", type=int, help="kill the SuperLink with -9 after this round")
     parser.add_argument("--restart-node", type=int, help="kill and start this node then, too")
@@ -371,6 +388,7 @@ def main() -> None:
         run_config=changes,
         minutes=args.minutes,
         restart_node=args.restart_node,
+        simulation=args.simulation,
     )
     for line in result["rounds"]:
         for one in line["uploads"]:

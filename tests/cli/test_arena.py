@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_a_card_is_played_with_its_entrants(fedsiege: Callable, card: Path, here
     assert here == [2]
     assert said.err.count("finished") == 4
     assert "[4/4] finished lie/multikrum/seed0  HR@5 0." in said.err
-    assert "HR@5 (test, last round): defenses against attacks" in said.out
+    assert "HR@5 (test, last round)" in said.out
     rows = [line.split() for line in said.out.splitlines() if line.strip().startswith(("none", "multikrum"))]
     assert [row[0] for row in rows] == ["none", "multikrum"]
     results = {p.parts[-4:-2]: json.loads(p.read_text()) for p in Path("r").rglob("result.json")}
@@ -144,9 +145,9 @@ def test_on_a_terminal_the_board_fills_in(monkeypatch: pytest.MonkeyPatch, tmp_p
     with BoardProgress(cells_of(tmp_path), "HR@5") as tell:
 
         def shown() -> str:
-            with console.capture() as caught:
-                console.print(tell.picture())
-            return caught.get()
+            plain = Console(width=120, file=io.StringIO())
+            plain.print(tell.picture())
+            return plain.file.getvalue()  # type: ignore[attr-defined]
 
         assert "0 of 8 runs done  ·  0 running" in shown()
         assert " left" not in shown()
@@ -165,7 +166,7 @@ def test_on_a_terminal_the_board_fills_in(monkeypatch: pytest.MonkeyPatch, tmp_p
         tell(Event(3, "failed", error="why [not]"))
         tell(Event(4, "skipped", scores={"HR@5": 0.75}))
         assert "2 of 8 runs done  ·  0 running  ·  1 failed" in shown()
-        assert [line.split()[1:] for line in shown().splitlines() if line.strip().startswith("none")] == [
+        assert [line.split()[1:] for line in shown().splitlines() if line.strip().startswith("none ")] == [
             ["0.5000", "–"]
         ]
         tell(Event(4, "progress", 30, 30))

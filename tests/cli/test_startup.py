@@ -15,6 +15,7 @@ LIGHT = [
     ["run", "--help"],
     ["data", "info", "--help"],
     ["reproduce", "--list"],
+    ["arena"],
     ["export", "--help"],
 ]
 

@@ -107,7 +107,7 @@ def test_fits_follow_a_plain_loop_and_hold_the_rate() -> None:
         for _ in range(5):
             grads = torch.autograd.grad(WORLD.task.loss(params, pieces), list(params.values()), create_graph=True)
             params = {n: p - pieces["rate"] * g for (n, p), g in zip(params.items(), grads)}
-        error = sum(((params[n] - begin[n] - target[n]) ** 2).sum() for n in names)
+        error = torch.stack([((params[n] - begin[n] - target[n]) ** 2).sum() for n in names]).sum()
         for n, slope in zip(how.rates, torch.autograd.grad(error, [pieces[n] for n in how.rates])):
             past[n] = 0.5 * past[n] + slope
             step = how.rates[n] * past[n] / (past[n] ** 2).mean().sqrt()

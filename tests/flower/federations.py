@@ -33,14 +33,14 @@ def classifier() -> Learner:
     return MLPConfig(together="never", batch=8, hidden=(6,)).build(pictures(sizes), "fair", 0)  # type: ignore[arg-type]
 
 
-def recommender(dropout: float = 0.2) -> Learner:
+def recommender(l2: float = 1e-5) -> Learner:
     """Thirty users of a small catalog, and matrix factorisation."""
     from fedsiege.arena.data import load_dataset
     from fedsiege.learners.mf import MFConfig
     from tests.small import small
 
     config = small(dataset={"name": "synthetic", "users": 30, "items": 80, "interactions": 600})
-    return MFConfig(dim=8, dropout=dropout).build(load_dataset(config.dataset, 0), "fair", 0)
+    return MFConfig(dim=8, l2=l2).build(load_dataset(config.dataset, 0), "fair", 0)
 
 
 def config(rounds: int = 5, malicious: float = 0.25) -> FederationConfig:

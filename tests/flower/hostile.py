@@ -74,10 +74,14 @@ MALFORMED: dict[str, Spoil] = {
     "other dtype": lambda v, a, m: content(to_record({k: x.astype(np.float64) for k, x in v.items()}), m),
     "integers": lambda v, a, m: content(to_record({k: x.astype(np.int32) for k, x in v.items()}), m),
     "complex": lambda v, a, m: content(to_record({k: x.astype(np.complex64) for k, x in v.items()}), m),
-    "big endian": lambda v, a, m: _with(v, "items", lying(v["items"].shape, "float32", npy(v["items"].astype(">f4"))), m),
+    "big endian": lambda v, a, m: _with(
+        v, "items", lying(v["items"].shape, "float32", npy(v["items"].astype(">f4"))), m
+    ),
     "empty arrays": lambda v, a, m: content(to_record({k: np.empty(0, x.dtype) for k, x in v.items()}), m),
     "no bytes": lambda v, a, m: _with(v, "items", lying(v["items"].shape, "float32", b""), m),
-    "noise": lambda v, a, m: _with(v, "items", lying(v["items"].shape, "float32", b"\x93NUMPY" + bytes(range(250)) * 4), m),
+    "noise": lambda v, a, m: _with(
+        v, "items", lying(v["items"].shape, "float32", b"\x93NUMPY" + bytes(range(250)) * 4), m
+    ),
     "claims one shape, carries another": lambda v, a, m: _with(
         v, "items", lying(v["items"].shape, "float32", npy(np.zeros((v["items"].size + 4,), np.float32))), m
     ),
@@ -85,8 +89,12 @@ MALFORMED: dict[str, Spoil] = {
         v, "items", lying(v["items"].shape, "float32", npy(v["items"].astype(np.float64))), m
     ),
     "too few bytes": lambda v, a, m: _with(v, "items", lying(v["items"].shape, "float32", npy(v["items"])[:-3]), m),
-    "too many bytes": lambda v, a, m: _with(v, "items", lying(v["items"].shape, "float32", npy(v["items"]) + b"0" * 64), m),
-    "far too many bytes": lambda v, a, m: _with(v, "items", lying(v["items"].shape, "float32", npy(np.zeros(10**6))), m),
+    "too many bytes": lambda v, a, m: _with(
+        v, "items", lying(v["items"].shape, "float32", npy(v["items"]) + b"0" * 64), m
+    ),
+    "far too many bytes": lambda v, a, m: _with(
+        v, "items", lying(v["items"].shape, "float32", npy(np.zeros(10**6))), m
+    ),
     "a bomb": lambda v, a, m: _with(
         v, "items", lying(v["items"].shape, "float32", bomb("(9999999999999,)") + b"\0" * v["items"].nbytes), m
     ),

@@ -188,5 +188,7 @@ def test_what_is_compared_is_not_trivial() -> None:
     history = compare(classifier, LabelFlip(), QUICK, given, 0.25)
     gone = {one["node"] for entry in history for one in entry["uploads"] if one["expelled"]}
     assert gone
-    assert not gone & {one["node"] for one in history[-1]["uploads"] if one["reason"] != "not reconstructed by training"}
+    assert not gone & {
+        one["node"] for one in history[-1]["uploads"] if one["reason"] != "not reconstructed by training"
+    }
     assert len(history[-1]["uploads"]) < 11

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from fedsiege.report.cells import curves
 from fedsiege.report.collect import Board, collect
-from fedsiege.report.rounds import scan
+from fedsiege.report.rounds import VERDICTS, scan
 from tests.report.fakes import COHORT, metrics, score, write_run
 
 
@@ -33,6 +34,17 @@ def test_curves_are_the_evaluated_rounds(board: Board) -> None:
     curve = board.curves.filter(run=run)
     assert curve["round"].to_list() == [4, 8, 12]
     assert curve["HR@5"].to_list() == pytest.approx([score("fang", "none", 2) * r / 12 for r in (4, 8, 12)])
+
+
+def test_curves_count_the_verdicts_of_their_round(board: Board) -> None:
+    attacked = board.runs.filter(attack="fang", defense="union+multikrum", seed=1)["run"][0]
+    for row in board.curves.filter(run=attacked).iter_rows(named=True):
+        assert [row[name] for name in VERDICTS] == [COHORT - 2, 0, 1, 1]  # two malicious ones, one of them caught
+    peace = board.runs.filter(attack="none", defense="union+multikrum", seed=1)["run"][0]
+    for row in board.curves.filter(run=peace).iter_rows(named=True):
+        assert [row[name] for name in VERDICTS] == [COHORT - 1, 1, 0, 0]
+    found = curves(board).filter(attack="fang", defense="union+multikrum", metric="HR@5", round=8).row(0, named=True)
+    assert [found[name] for name in VERDICTS] == [3 * (COHORT - 2), 0, 3, 3]  # three seeds together
 
 
 def test_uploads_come_from_one_seed_and_nobody_is_malicious_without_attack(board: Board) -> None:

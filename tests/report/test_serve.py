@@ -156,7 +156,7 @@ def test_a_page_that_cannot_be_drawn_leaves_the_last_one(root: Path, monkeypatch
 def test_a_port_in_use_is_an_error_with_a_remedy(server: Server, root: Path) -> None:
     with pytest.raises(RunError, match="--port"):
         Server(site(root), port=server.server_address[1])
-    with pytest.raises(RunError, match="cannot listen on 203.0.113.1"):
+    with pytest.raises(RunError, match="cannot listen on 203"):
         Server(site(root), host="203.0.113.1")
 
 

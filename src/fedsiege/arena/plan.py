@@ -64,7 +64,8 @@ class Plan:
         ConfigError
             For anything that is wrong with any of them, so that nothing is started then.
         """
-        card, found = self.card, {}
+        card = self.card
+        found: dict[Path, Cell] = {}
         degrees = tuple(dict.fromkeys(map(card.degree, self.degrees or tuple(card.degrees))))
         players = (self.attacks or card.attacks, self.defenses or card.defenses)
         for seed, degree, attack, defense in product(self.seeds or card.seeds, degrees, *players):

@@ -117,13 +117,13 @@ class Arena:
         from fedsiege.arena.grid import run_cells
         from fedsiege.cli.board_progress import BoardProgress
 
-        executor: dict[str, Executor] = {"executor": self._executor(cells)} if self.ray else {}
+        executor: dict[str, Any] = {"executor": self._executor()} if self.ray else {}
         with BoardProgress(cells, plan.card.metric) as progress:
             outcomes = run_cells(cells, self.jobs, progress, **executor)
         self._show(plan, outcomes, progress)
         return 1 if any(o.error is not None for o in outcomes) else 0
 
-    def _executor(self, cells: list[Cell]) -> Executor:
+    def _executor(self) -> Executor:
         from fedsiege.arena.ray import RayCluster
 
         assert self.ray is not None

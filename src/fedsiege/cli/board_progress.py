@@ -101,8 +101,11 @@ class BoardProgress:
                 self.running[index] = None
             else:
                 self.running.pop(index, None)
-            if event.kind in ("failed", "lost") or (self.live is None and event.kind == "finished"):
-                self.console.print(self._line(event), markup=False, soft_wrap=True)
+            told = event.kind in ("failed", "lost") or (self.live is None and event.kind == "finished")
+            line = self._line(event) if told else ""
+        # Outside the lock: printing waits for the drawing thread, which may be waiting for the lock.
+        if line:
+            self.console.print(line, markup=False, soft_wrap=True)
 
     def _line(self, event: Event) -> str:
         index = event.cell_index
@@ -147,7 +150,7 @@ class BoardProgress:
             mine = [place for place in self.places if place[0] == degree]
             attacks = list(dict.fromkeys(place[1] for place in mine))
             rows = [[d, *(self._mean((degree, a, d)) for a in attacks)] for d in dict.fromkeys(p[2] for p in mine)]
-            title = f"{self.metric} (test, last round){', ' + degree if degree else ''}: defenses against attacks"
+            title = f"{self.metric} (test, last round){', ' + degree if degree else ''}"
             yield table(title, ["defense", *attacks], rows, right=attacks)
 
     def _mean(self, place: tuple[str, str, str]) -> str:

@@ -36,15 +36,20 @@ def _unpack(state: State) -> dict[str, np.ndarray]:
     }
 
 
+def _is_array(value: object) -> bool:
+    # Arithmetic on arrays without dimensions gives NumPy scalars.
+    return isinstance(value, np.ndarray | np.generic)
+
+
 def inner_state(inner: Strategy) -> State:
     """Return the arrays that a strategy keeps between rounds, such as FedAdam's moments, by attribute."""
     found: State = {}
     for key, held in inner.__dict__.items():
         if isinstance(held, ArrayRecord):
             found[key] = {"kind": "record", **_pack(to_values(held))}
-        elif isinstance(held, dict) and held and all(isinstance(v, np.ndarray) for v in held.values()):
+        elif isinstance(held, dict) and held and all(map(_is_array, held.values())):
             found[key] = {"kind": "dict", **_pack(held)}
-        elif isinstance(held, list) and held and all(isinstance(v, np.ndarray) for v in held):
+        elif isinstance(held, list) and held and all(map(_is_array, held)):
             found[key] = {"kind": "list", **_pack(held)}
     return found
 

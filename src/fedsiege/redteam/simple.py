@@ -1,4 +1,4 @@
-"""Two attacks that any client can mount alone, for apps under test; they need no knowledge but their own update."""
+"""Attacks that any client can mount alone, for apps under test; they need no knowledge but their own update."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from fedsiege.attacks.base import AttackBase, AttackView
+from fedsiege.attacks.craft import uploads, values_of, with_values
 from fedsiege.checks import is_real, require
 from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
+from fedsiege.updates.block import Block
 
 
 @dataclass(frozen=True)
@@ -62,5 +65,34 @@ class Overcount(SignFlip):
         return UpdateBatch(turned.clients, np.full(turned.n, self.count), turned.blocks), state
 
 
-SIMPLE: dict[str, type[AttackBase]] = {"signflip": SignFlip, "overcount": Overcount}
+@dataclass(frozen=True)
+class Noise(AttackBase):
+    """Noise: upload Gaussian noise of scale × the length of the honest update, drawn for each client and round.
+
+    Parameters
+    ----------
+    scale : float
+        Length of the noise over the length of the honest update, above 0.
+    """
+
+    name: ClassVar[str] = "noise"
+    scale: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(is_real(self.scale) and self.scale > 0, "noise.scale", self.scale, "a finite number above 0")
+
+    def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+        """Replace every upload by noise on the values that it would have sent."""
+        blocks: dict[str, Block] = {}
+        for place, (name, block) in enumerate(updates.blocks.items()):
+            values = values_of(block)
+            drawn = view.rng(place).standard_normal(tuple(values.shape))
+            blocks[name] = with_values(block, torch.from_numpy(drawn))
+        noise = uploads(updates, blocks)
+        length = np.where(noise.norms > 0, noise.norms, 1.0)
+        return noise.scale(self.scale * updates.norms / length), state
+
+
+SIMPLE: dict[str, type[AttackBase]] = {"signflip": SignFlip, "overcount": Overcount, "noise": Noise}
 """The attacks of this file by name."""

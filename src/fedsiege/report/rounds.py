@@ -99,10 +99,13 @@ def _floats(values: Any) -> np.ndarray:
 
 
 def _verdicts(record: dict[str, Any], attacking: bool) -> dict[str, int]:
-    """Count the verdicts on a round's cohort; without an attack nobody is malicious."""
-    cohort = set(record["cohort"])
-    bad = cohort.intersection(record["malicious"]) if attacking else set()
-    out = cohort.intersection(client for client, _ in record["rejected"])
+    """Count the verdicts on a round's cohort, none if they are damaged; without an attack nobody is malicious."""
+    try:
+        cohort = set(record["cohort"])
+        bad = cohort.intersection(record["malicious"]) if attacking else set()
+        out = cohort.intersection(client for client, _ in record["rejected"])
+    except (KeyError, TypeError, ValueError):  # the scores of the round are good all the same
+        return {}
     counts = (len(cohort - bad - out), len(out - bad), len(bad - out), len(bad & out))
     return dict(zip(VERDICTS, counts))
 

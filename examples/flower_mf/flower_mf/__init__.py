@@ -1,0 +1,1 @@
+"""Matrix factorisation on Flower: users grouped on nodes, behind UNION and Multi-Krum."""

@@ -1,0 +1,1 @@
+"""A network for handwritten digits on Flower, behind FedREDefense."""
