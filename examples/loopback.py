@@ -346,7 +346,19 @@ def rehearse(
                 node(federation, restart_node)
             federation.submit(app, config)
             said("SuperLink started again; run submitted again")
-        wait_for(lambda: (out / "result.json").is_file() or federation.ended(), left(), "end of the run")
+
+        def finished() -> bool:
+            # A node that comes back too soon is refused while its last heartbeat counts, and ends; a service manager
+            # would start it again.
+            for i in range(0 if simulation else nodes):
+                ended = federation.processes[f"node-{i}"].poll() is not None
+                if ended and time.monotonic() > again.get(i, 0.0):
+                    again[i] = time.monotonic() + 10
+                    node(federation, i)
+            return (out / "result.json").is_file() or federation.ended()
+
+        again: dict[int, float] = {}
+        wait_for(finished, left(), "end of the run")
         if not (out / "result.json").is_file():
             raise RuntimeError(f"the run ended without a result; see {folder / 'run.log'}")
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))

@@ -169,6 +169,37 @@ def test_the_defense_is_told_a_count_only_if_granted() -> None:
     assert federation(federation={"tell_defense": True}).told() == 3
 
 
+def test_so_many_attackers_sit_in_every_cohort_where_that_is_fixed() -> None:
+    wanted = {"malicious": 0.2, "attackers": 3, "tell_defense": True}
+    attacked = federation(attack="fang", federation=wanted)
+    calm = federation(attack="none", federation=wanted)
+    for round_ in range(1, 30):
+        cohort = attacked.cohort(round_)
+        assert np.isin(cohort, attacked.coalition).sum() == 3
+        assert np.unique(cohort).size == 12
+        np.testing.assert_array_equal(cohort, calm.cohort(round_))
+    assert attacked.told() == 3
+    attacked.expelled[attacked.coalition[1:]] = True
+    cohort = attacked.cohort(1)
+    assert attacked.coalition[0] in cohort
+    assert cohort.size == 10
+
+
+def test_a_number_of_attackers_must_fit_the_cohort_and_the_federation() -> None:
+    with pytest.raises(ConfigError, match="attackers = 13 exceeds the cohort"):
+        federation(federation={"attackers": 13})
+    with pytest.raises(ConfigError, match="attackers = -1"):
+        federation(federation={"attackers": -1})
+    with pytest.raises(ConfigError, match="10 places of a cohort to 6 benign clients"):
+        federation(federation={"malicious": 0.9, "attackers": 2})
+
+
+def test_a_setting_that_older_runs_lack_leaves_their_hashes_alone() -> None:
+    config = small()
+    assert "attackers" not in config.to_dict()["federation"]
+    assert small(federation={"attackers": 2}).hash != config.hash
+
+
 @pytest.mark.parametrize(
     ("options", "name"), [({"cohort": 0}, "cohort"), ({"malicious": 1.0}, "malicious"), ({"rounds": 0}, "rounds")]
 )

@@ -32,7 +32,7 @@ out-folder = ""
 """
 
 TASK = '''\
-"""Softmax regression on digits: 1,200 for the clients, 300 for the server, 297 to test."""
+"""Softmax regression on digits, five passes a round: 1,200 for the clients, 300 for the server, 297 to test."""
 
 import os
 
@@ -46,7 +46,7 @@ def digits(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
 
 def train(w: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     w, b = w.copy(), b.copy()
-    for i in range(0, len(y), 32):
+    for i in 5 * list(range(0, len(y), 32)):
         part = slice(i, i + 32)
         logits = x[part] @ w + b
         p = np.exp(logits - logits.max(1, keepdims=True))

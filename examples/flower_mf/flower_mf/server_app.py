@@ -21,7 +21,7 @@ def main(grid: Grid, context: Context) -> None:
     num_items = int(json.loads((nodes / "catalog.json").read_text())["items"])
     table = np.random.default_rng(0).normal(0, 0.1, (num_items, int(config["dim"]))).astype(np.float32)
     strategy = DefendedStrategy(
-        FedAvg(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=3),
+        FedAvg(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=2),
         "union+multikrum",
         items="items",
         client_half=True,

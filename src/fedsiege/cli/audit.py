@@ -31,7 +31,8 @@ class Audit:
     app
         Folder of the app, with its pyproject.toml.
     attacks
-        Attacks instead of the default battery; --list names them.
+        Attacks instead of the default battery (nan shape overcount signflip lie minmax). Others: extra uncounted noise
+        gaussian fang fang-krum minsum mpaf.
     defenses
         Defenses instead of multikrum and trimmedmean.
     nodes

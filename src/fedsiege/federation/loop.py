@@ -48,6 +48,9 @@ class FederationConfig:
         K of HR@K and NDCG@K.
     project_every : int
         Rounds between projections of the uploads on their first two principal components, for plots; 0 for none.
+    attackers : int or None
+        So many malicious clients in every cohort, or all that are left if they are fewer; None: as many as chance
+        brings. Published code differs in this, and it moves results.
     """
 
     rounds: int = 6000
@@ -59,6 +62,7 @@ class FederationConfig:
     evaluate_users: int | None = None
     cutoffs: tuple[int, ...] = (5, 10, 20)
     project_every: int = 200
+    attackers: int | None = None
 
     def __post_init__(self) -> None:
         """Check ranges (ConfigError)."""
@@ -68,6 +72,8 @@ class FederationConfig:
                 raise ConfigError(f"federation.{name} = {value} must be at least 1")
         if isinstance(self.cohort, float) and self.cohort > 1:
             raise ConfigError(f"federation.cohort = {self.cohort} must be a number of clients or a fraction in (0, 1]")
+        if self.attackers is not None and self.attackers < 0:
+            raise ConfigError(f"federation.attackers = {self.attackers} must be a number of clients, or null")
         for name in ("malicious", "reserved"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"federation.{name} = {getattr(self, name)} must lie in [0, 1)")
@@ -108,9 +114,16 @@ class Federation:
         self.size = max(1, round(config.cohort * n)) if isinstance(config.cohort, float) else config.cohort
         if self.size > n:
             raise ConfigError(f"federation.cohort = {config.cohort} exceeds the {n} clients")
+        if config.attackers is not None and config.attackers > self.size:
+            raise ConfigError(f"federation.attackers = {config.attackers} exceeds the cohort of {self.size}")
         order = generator(seed, "coalition").permutation(n)
         count = round(config.malicious * n)
         self.coalition = np.sort(order[:count])
+        if config.attackers is not None and n - count < self.size - config.attackers:
+            raise ConfigError(
+                f"federation.attackers = {config.attackers} leaves {self.size - config.attackers} places of a cohort "
+                f"to {n - count} benign clients; draw fewer clients or more attackers"
+            )
         self.is_malicious = np.zeros(n, bool)
         self.is_malicious[self.coalition] = not attack.honest
         self.scored = np.sort(order[max(count, round(config.reserved * n)) :])
@@ -144,12 +157,22 @@ class Federation:
     def cohort(self, round_: int) -> np.ndarray:
         """Return the ids of the clients of a round, ascending; they depend on seed, round and who was expelled."""
         rng = generator(self.seed, "cohort", round_)
+        if self.config.attackers is not None:
+            return self._arranged(rng, self.config.attackers)
         if not self.expelled.any():
             return np.sort(rng.choice(self.learner.num_clients, self.size, replace=False))
         left = np.flatnonzero(~self.expelled)
         if not left.size:
             return left
         return np.sort(rng.choice(left, min(self.size, left.size), replace=False))
+
+    def _arranged(self, rng: np.random.Generator, attackers: int) -> np.ndarray:
+        """Return a cohort with so many members of the coalition, whether they attack or not."""
+        left = np.flatnonzero(~self.expelled)
+        bad = np.isin(left, self.coalition)
+        chosen = rng.choice(left[bad], min(attackers, int(bad.sum())), replace=False)
+        others = rng.choice(left[~bad], min(self.size - attackers, int((~bad).sum())), replace=False)
+        return np.sort(np.concatenate([chosen, others]))
 
     def _train(self, model: ServerModel, cohort: np.ndarray, bad: np.ndarray, round_: int) -> Trained:
         """Local training of the cohort; client-side halves bind honest clients, data poisoning the others."""
@@ -217,6 +240,8 @@ class Federation:
         if not self.config.tell_defense:
             return None
         size = self.size if clients is None else clients
+        if self.config.attackers is not None:
+            return int(np.ceil(size * self.config.attackers / self.size))
         return int(np.ceil(size * self.coalition.size / self.learner.num_clients))
 
     def _view(self, model: ServerModel, round_: int, clients: int) -> DefenseView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,13 @@ def _unjudged(node: int, reason: str) -> Row:
 
 
 def verdict_rows(
-    round_: int, intake: Intake, outcome: Outcome | None, cut: np.ndarray, why: str, roster: Roster, most: int | None
+    round_: int,
+    intake: Intake,
+    outcome: Outcome | None,
+    cut: np.ndarray,
+    why: Sequence[str],
+    roster: Roster,
+    most: int | None,
 ) -> list[Row]:
     """Return a row for every reply, and ban whoever is expelled.
 
@@ -51,11 +58,11 @@ def verdict_rows(
     intake : Intake
         What has come in.
     outcome : Outcome or None
-        What the defense decided; None: it was not asked, because of `why`.
+        What the defense decided; None: it was not asked.
     cut : numpy.ndarray
         bool ``(n,)``: whose sample count was not believed.
-    why : str
-        Why the defense was not asked.
+    why : sequence of str
+        Why it was not asked about each upload.
     roster : Roster
         Who is who.
     most : int or None
@@ -63,7 +70,7 @@ def verdict_rows(
     """
     if outcome is None:
         # A round that came to nothing is no strike against anybody.
-        rows = [_unjudged(node, why) for node, _ in intake.uploads]
+        rows = [_unjudged(node, reason) for (node, _), reason in zip(intake.uploads, why)]
         struck = {node: False for node, _ in intake.uploads}
     else:
         rows = _judged(intake, outcome, cut)

@@ -15,7 +15,7 @@ from flwr.supercore import log
 
 from fedsiege.checks import is_count, require
 from fedsiege.defenses.base import Defense, DefenseView, Outcome
-from fedsiege.defenses.gate import guarded_step
+from fedsiege.defenses.gate import LARGEST, guarded_step
 from fedsiege.errors import ConfigError, UploadError
 from fedsiege.flower.counts import SampleCap
 from fedsiege.flower.identity import Roster
@@ -157,13 +157,17 @@ class Server:
         """Judge a round's uploads and move the model."""
         received = [upload for _, upload in intake.uploads]
         declared = np.array([upload.count for upload in received], np.float64)
-        believed = self.cap.believed(declared)
+        believed = declared.copy()
         for node, upload in intake.uploads:
             self.roster.remember(node, self.model_digest, upload.digest)
-        judged: Outcome | str = f"{len(received)} usable uploads are fewer than min_uploads = {self.min_uploads}"
-        if enough := len(received) >= self.min_uploads:
-            clients = [self.roster.number(node) for node, _ in intake.uploads]
-            updates = stack(self.layout, self.values, [upload.values for upload in received], clients, believed)
+        clients = [self.roster.number(node) for node, _ in intake.uploads]
+        updates = stack(self.layout, self.values, [upload.values for upload in received], clients, believed)
+        with np.errstate(over="ignore", invalid="ignore"):
+            usable = updates.norms < LARGEST
+        # Only uploads that can be used have a say in which counts are believed; `updates` reads them from here.
+        believed[usable] = self.cap.believed(declared[usable])
+        judged: Outcome | str = f"{usable.sum()} usable uploads are fewer than min_uploads = {self.min_uploads}"
+        if enough := int(usable.sum()) >= self.min_uploads:
             judged = self.judge(round_, updates)
         outcome, why = (None, judged) if isinstance(judged, str) else (judged, NONE_LEFT)
         new: Values | None = None
@@ -181,6 +185,7 @@ class Server:
         if new is not None:
             self.values = new
         self.done = round_
+        each = [why if ok else "non-finite" for ok in usable]
         cut = (believed < declared) & (not self.cap.uniform)
         entry = {
             "round": round_,
@@ -188,7 +193,7 @@ class Server:
             "why": why,
             "failed": enough and outcome is None,
             "restart": restart,
-            "uploads": verdict_rows(round_, intake, outcome, cut, why, self.roster, self.expel_after),
+            "uploads": verdict_rows(round_, intake, outcome, cut, each, self.roster, self.expel_after),
             "absent": list(intake.absent),
             "info": {} if outcome is None else plain(dict(outcome.info)),
         }

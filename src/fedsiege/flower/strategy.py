@@ -63,7 +63,7 @@ class DefendedStrategy(Strategy):
     cap : SampleCap
         How far declared sample counts are believed.
     min_uploads : int
-        Fewer well-formed uploads than this leave the model as it is, ≥ 1.
+        Fewer well-formed and finite uploads than this leave the model as it is, ≥ 1.
     expel_after : int, optional
         Ban a client that is rejected, for whatever reason, in so many of its rounds in a row; None: only the defense
         expels. Not for Krum, which rejects all but one.

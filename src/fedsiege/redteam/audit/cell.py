@@ -19,9 +19,6 @@ from fedsiege.federation.checkpoint import write_atomic
 from fedsiege.redteam.audit.plan import CLEAN, OWN, Job
 from fedsiege.redteam.audit.runner import JOB, RESULT
 
-DRIFT = "drift.npy"
-"""How far training has moved the model, as one vector."""
-
 
 def read_job(folder: Path) -> Job:
     """Return the job of a folder."""
@@ -93,10 +90,10 @@ def counted(history: list[dict[str, Any]], hostile: set[int]) -> dict[str, int]:
     return out
 
 
-def run(job: Job, folder: Path) -> dict[str, Any]:
+def run(job: Job) -> dict[str, Any]:
     """Run a job and return its result; whatever the app raises is part of the result."""
     from fedsiege.redteam.audit.engines import ENGINES
-    from fedsiege.redteam.audit.watch import drift, watched
+    from fedsiege.redteam.audit.watch import watched
     from fedsiege.redteam.grid import coalition
 
     server, client = load_apps(job)
@@ -118,9 +115,6 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
             "the ServerApp never calls `strategy.start(...)` of Flower's Message API, so there is nothing to measure"
         )
         result |= {"status": "refused", "error": reason}
-    move = drift(seen.first, seen.last)
-    if move is not None:
-        np.save(folder / DRIFT, move.astype(np.float32))
     hostile = {nodes[place] for place in job.malicious if place < len(nodes)}
     return {
         **result,
@@ -147,7 +141,7 @@ def main(folder: Path) -> None:
             (work / path.name).symlink_to(path)
     os.chdir(work)
     try:
-        result = run(job, folder)
+        result = run(job)
     except ConfigError as error:
         result = {"status": "refused", "error": str(error), "key": job.key, "label": job.label}
     write_atomic(folder / RESULT, json.dumps(result).encode())

@@ -60,8 +60,13 @@ class Carried(ClientApp):
         """Answer a message with the app's own ClientApp."""
         from flwr.supercore.object_ref import load_app
 
+        given = context.run_config
         context.run_config = dict(self.run_config)
-        return load_app(self.reference, RuntimeError, self.folder)(message, context)
+        try:
+            return load_app(self.reference, RuntimeError, self.folder)(message, context)
+        finally:
+            # The engine refuses a context whose run configuration is not what it was.
+            context.run_config = given
 
 
 ENGINES: dict[str, Callable[[Job, Any, Any, Rewriter | None, list[int]], None]] = {

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import Result, Strategy
 
 from fedsiege.flower.strategy import DefendedStrategy
@@ -33,8 +31,6 @@ class Seen:
         Training metrics, by round.
     seconds : list of float
         Time that each round's aggregation took.
-    first, last : ArrayRecord or None
-        The model before the first round and after the last.
     strategy : str
         Name of the app's strategy class.
     defended : DefendedStrategy or None
@@ -45,8 +41,6 @@ class Seen:
     clients: Rounds = field(default_factory=dict)
     train: Rounds = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
-    first: ArrayRecord | None = None
-    last: ArrayRecord | None = None
     strategy: str = ""
     defended: DefendedStrategy | None = None
 
@@ -64,8 +58,6 @@ def _note(seen: Seen, result: Result) -> None:
     seen.server |= {int(r): numbers(m) for r, m in result.evaluate_metrics_serverapp.items()}
     seen.clients |= {int(r): numbers(m) for r, m in result.evaluate_metrics_clientapp.items()}
     seen.train |= {int(r): numbers(m) for r, m in result.train_metrics_clientapp.items()}
-    if len(result.arrays):
-        seen.last = result.arrays
 
 
 def _timed(seen: Seen, strategy: Strategy) -> None:
@@ -113,8 +105,6 @@ def watched(defend: Callable[[Strategy], DefendedStrategy] | None) -> Iterator[S
                 return original(self, *args, **kwargs)
             busy = True
             try:
-                given = [a for a in (*args, *kwargs.values()) if isinstance(a, ArrayRecord)]
-                seen.first = copy.deepcopy(given[0]) if given else None
                 seen.strategy = type(self).__name__
                 run: Callable[..., Result] = lambda *a, **k: original(self, *a, **k)  # noqa: E731
                 timed = self
@@ -141,15 +131,3 @@ def watched(defend: Callable[[Strategy], DefendedStrategy] | None) -> Iterator[S
     finally:
         for cls, original in originals.items():
             cls.start = original
-
-
-def drift(first: ArrayRecord | None, last: ArrayRecord | None) -> np.ndarray | None:
-    """Return how far training has moved the model, as one float64 vector of all float arrays; None if unknown."""
-    if first is None or last is None:
-        return None
-    moves = [
-        (last[name].numpy().astype(np.float64) - array.numpy()).reshape(-1)
-        for name, array in first.items()
-        if name in last and array.numpy().dtype.kind == "f" and last[name].numpy().shape == array.numpy().shape
-    ]
-    return np.concatenate(moves) if moves else None

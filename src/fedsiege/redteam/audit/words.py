@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from fedsiege.redteam.audit.metric import SOURCES
 from fedsiege.redteam.audit.plan import CLEAN, OWN
-from fedsiege.redteam.audit.score import HARM, SOURCES, Card, Score
+from fedsiege.redteam.audit.score import HARM, Card, Score
 from fedsiege.redteam.choose import attack_of
 from fedsiege.redteam.hostile import HOSTILE
 

@@ -1,0 +1,236 @@
+"""The audit of an app as `flwr new` lays it out: what it runs, what it says, and that it leaves the app alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("flwr")
+
+from fedsiege.cli.main import main
+from fedsiege.errors import ConfigError, RunError
+from fedsiege.redteam.audit.app import overrides, read_app
+from fedsiege.redteam.audit.metric import metrics_of
+from fedsiege.redteam.audit.page import page
+from fedsiege.redteam.audit.plan import CLEAN, OWN, Job, malicious_places, plan
+from fedsiege.redteam.audit.score import Card, make_card
+from fedsiege.redteam.audit.words import change, findings
+from tests.redteam.apps import write_app
+
+
+def result(job: Job, accuracy: float, **more: object) -> dict:
+    """A made-up result of a job that has run well."""
+    server = {"0": {"accuracy": 0.1, "loss": 2.3}, "3": {"accuracy": accuracy, "loss": 1 - accuracy}}
+    return {
+        "status": "ok", "error": None, "key": job.key, "label": job.label, "strategy": "FedAvg", "server": server,
+        "clients": {}, "train": {}, "aggregation": [0.01, 0.02, 0.03], "verdicts": None, **more,
+    }  # fmt: skip
+
+
+def made_up(tmp_path: Path, **values: float) -> tuple[list[Job], dict[str, dict]]:
+    """An audit of two attacks and a defense; accuracies by ATTACK_DEFENSE, 0.9 where nothing is said."""
+    jobs = plan(read_app(write_app(tmp_path, "numpy")), ["nan", "lie"], ["multikrum"])
+    return jobs, {j.label: result(j, values.get(f"{j.attack}_{j.defense}_{j.seed}", 0.9)) for j in jobs}
+
+
+def card_of(tmp_path: Path, **values: float) -> Card:
+    return make_card(*made_up(tmp_path, **values))
+
+
+def test_an_app_is_read_without_being_run(tmp_path: Path) -> None:
+    folder = write_app(tmp_path, "numpy", rounds=4)
+    (folder / "quickstart_numpy" / "server_app.py").write_text("raise SystemExit('I was run')")
+    app = read_app(folder, "num-server-rounds=7 learning-rate=0.25")
+    assert app.name == "quickstart-numpy"
+    assert (app.server, app.client) == ("quickstart_numpy.server_app:app", "quickstart_numpy.client_app:app")
+    assert app.run_config["num-server-rounds"] == 7
+    assert app.run_config["learning-rate"] == 0.25
+    assert app.run_config["batch-size"] == 32
+    assert app.nodes == 10
+
+
+def test_nodes_come_from_an_older_pyproject(tmp_path: Path) -> None:
+    folder = write_app(tmp_path, "numpy")
+    with (folder / "pyproject.toml").open("a") as file:
+        file.write('\n[tool.flwr.federations]\ndefault = "b"\n[tool.flwr.federations.a]\noptions.num-supernodes = 4\n')
+        file.write("[tool.flwr.federations.b]\noptions.num-supernodes = 6\n")
+    assert read_app(folder).nodes == 6
+
+
+def test_what_is_no_app_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no pyproject\.toml"):
+        read_app(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    with pytest.raises(ConfigError, match="names no serverapp"):
+        read_app(tmp_path)
+    with pytest.raises(ConfigError, match="no setting 'rounds'"):
+        read_app(write_app(tmp_path, "numpy"), "rounds=3")
+    with pytest.raises(ConfigError, match="key=value"):
+        overrides("rounds")
+
+
+def test_a_change_of_the_source_changes_every_key(tmp_path: Path) -> None:
+    folder = write_app(tmp_path, "numpy")
+    before = {job.key for job in plan(read_app(folder))}
+    assert before == {job.key for job in plan(read_app(folder))}
+    with (folder / "quickstart_numpy" / "task.py").open("a") as file:
+        file.write("\n# changed\n")
+    assert not before & {job.key for job in plan(read_app(folder))}
+
+
+def test_the_plan_is_a_grid_and_a_second_clean_run(tmp_path: Path) -> None:
+    jobs = plan(read_app(write_app(tmp_path, "numpy")), ["nan", "lie"], ["median"], nodes=9, malicious=0.3)
+    cells = [(j.attack, j.defense, j.seed) for j in jobs]
+    assert cells[:2] == [(CLEAN, OWN, 0), (CLEAN, OWN, 1)]
+    assert set(cells[2:]) == {(a, d, 0) for a in (CLEAN, "nan", "lie") for d in (OWN, "median")} - {(CLEAN, OWN, 0)}
+    assert all(j.malicious == ((6, 7, 8) if j.attack != CLEAN else ()) and j.told == 3 for j in jobs)
+    assert len({j.label for j in jobs}) == len({j.key for j in jobs}) == len(jobs)
+
+
+def test_the_malicious_are_a_minority_of_at_least_one() -> None:
+    assert malicious_places(10, 0.2) == (8, 9)
+    assert malicious_places(3, 0.1) == (2,)
+    assert malicious_places(4, 0.49) == (3,)
+    for nodes, share in ((2, 0.2), (10, 0.5), (10, 0.0)):
+        with pytest.raises(ConfigError):
+            malicious_places(nodes, share)
+
+
+def test_a_card_names_harm_and_remedy(tmp_path: Path) -> None:
+    card = card_of(tmp_path, nan_own_0=0.1, none_multikrum_0=0.89, none_own_1=0.91)
+    assert card.metric.name == "accuracy"
+    assert card.harmful == ("nan",)
+    assert card.stoppers("nan") == ("multikrum",)
+    assert card.best == "multikrum"
+    assert card.scores["nan", OWN].harm == pytest.approx(8 / 9)
+    assert change(card.scores["nan", OWN]) == "-89%"
+    assert card.costs["multikrum"].points == pytest.approx(0.01)
+    assert card.costs["multikrum"].milliseconds == pytest.approx(20)
+    assert card.chance == pytest.approx(0.01 / 0.9)
+    assert card.line("multikrum") == 'strategy = DefendedStrategy(strategy, "multikrum", told=2)'
+    assert "1 of 2 attacks by 2 malicious nodes of 10 harm FedAvg" in findings(card)[0]
+
+
+def test_small_changes_are_chance_where_chance_is_large(tmp_path: Path) -> None:
+    assert card_of(tmp_path, lie_own_0=0.8).harmful == ("lie",)
+    assert card_of(tmp_path / "b", lie_own_0=0.8, none_own_1=0.8).harmful == ()
+
+
+def test_runs_that_end_badly_count_as_harm(tmp_path: Path) -> None:
+    jobs, results = made_up(tmp_path)
+    results["nan_own_seed0"] |= {"status": "crashed", "error": "ValueError: shapes"}
+    results["lie_multikrum_seed0"] |= {"status": "refused", "error": "no"}
+    results["lie_own_seed0"]["server"]["3"]["accuracy"] = math.nan
+    card = make_card(jobs, results)
+    assert card.harmful == ("nan", "lie")
+    assert card.stoppers("lie") == ()
+    assert change(card.scores["nan", OWN]) == "run ended"
+    assert change(card.scores["lie", OWN]) == "not a number"
+    assert "nan ended the whole run" in findings(card)[0]
+    assert "Nothing in this battery stopped lie" in " ".join(findings(card))
+    assert "ValueError: shapes" in page(card, "x")
+
+
+def test_a_failed_clean_run_leaves_nothing_to_say(tmp_path: Path) -> None:
+    jobs, results = made_up(tmp_path)
+    results[jobs[0].label] |= {"status": "crashed", "error": "ImportError: no data"}
+    with pytest.raises(RunError, match="ImportError: no data"):
+        make_card(jobs, results)
+
+
+def test_metrics_are_ranked_and_their_direction_is_read_from_the_name(tmp_path: Path) -> None:
+    jobs, results = made_up(tmp_path)
+    one = results[jobs[0].label]
+    one["clients"] = {"3": {"eval_acc": 0.8, "eval_loss": 0.2}}
+    assert [m.name for m in metrics_of(one)] == ["accuracy", "eval_acc", "loss", "eval_loss"]
+    assert [m.lower for m in metrics_of(one)] == [False, False, True, True]
+    loss = make_card(jobs, results, "loss")
+    assert loss.metric.harm(0.1, 0.2) == pytest.approx(1.0)
+    with pytest.raises(ConfigError, match="accuracy"):
+        make_card(jobs, results, "f1")
+
+
+def test_names_on_the_page_are_text(tmp_path: Path) -> None:
+    text = page(card_of(tmp_path, nan_own_0=0.1), "<script>alert(1)</script>")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert text.count("<svg viewBox='0 0 300 150'") + text.count('<svg viewBox="0 0 300 150"') == 2
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An app of the quickstart's layout and its finished audit (a smaller battery, so that the test is quick)."""
+    root = tmp_path_factory.mktemp("audit")
+    app = write_app(root, "numpy")
+    words = ["audit", str(app), "--attacks", "shape", "overcount", "--defenses", "multikrum", "--jobs", "2"]
+    assert main([*words, "--out", str(root / "out"), "--malicious", "0.2"]) == 0
+    return app, root / "out"
+
+
+def test_an_unmodified_quickstart_gets_a_score_card(audited: tuple[Path, Path]) -> None:
+    _, out = audited
+    results = {p.parent.name: json.loads(p.read_text()) for p in out.glob("*/result.json")}
+    assert len(results) == 7
+    assert results["shape_own_seed0"]["status"] == "crashed"
+    assert results["overcount_own_seed0"]["clients"]["3"]["eval_acc"] < 0.5
+    for attack in ("none", "shape", "overcount"):
+        defended = results[f"{attack}_multikrum_seed0"]
+        assert defended["status"] == "ok"
+        assert defended["clients"]["3"]["eval_acc"] > 0.8
+    assert results["shape_multikrum_seed0"]["verdicts"]["hostile_rejected"] == 6
+    text = (out / "scorecard.html").read_text("utf-8")
+    assert "DefendedStrategy(strategy, &quot;multikrum&quot;, told=2)" in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_an_audit_leaves_the_app_alone(audited: tuple[Path, Path]) -> None:
+    app, out = audited
+    left = {p.name for p in app.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert left == {"pyproject.toml", "README.md", "__init__.py", "task.py", "client_app.py", "server_app.py"}
+    assert (out / "none_own_seed0" / "work" / "final_model.npz").is_file()
+
+
+def test_an_audit_goes_on_where_it_was(audited: tuple[Path, Path]) -> None:
+    app, out = audited
+    stamps = {p: p.stat().st_mtime_ns for p in out.glob("*/result.json")}
+    (out / "overcount_own_seed0" / "result.json").unlink()
+    words = ["audit", str(app), "--attacks", "shape", "overcount", "--defenses", "multikrum", "--jobs", "1"]
+    assert main([*words, "--out", str(out)]) == 0
+    again = {p: p.stat().st_mtime_ns for p in out.glob("*/result.json")}
+    assert {p.parent.name for p in again if again[p] != stamps[p]} == {"overcount_own_seed0"}
+
+
+def test_an_app_that_hangs_is_stopped(tmp_path: Path) -> None:
+    from fedsiege.redteam.audit.runner import run_jobs
+
+    app = write_app(tmp_path, "numpy")
+    server = app / "quickstart_numpy" / "server_app.py"
+    server.write_text(
+        "import time\n" + server.read_text().replace("    strategy =", "    time.sleep(600)\n    strategy =")
+    )
+    job = plan(read_app(app))[0]
+    result = run_jobs([job], tmp_path / "out", timeout=8.0)[job.label]
+    assert result["status"] == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--attacks", "labelflip"], "poisons training data"),
+        (["--attacks", "lei"], "lie"),
+        (["--defenses", "multikrun"], "multikrum"),
+        (["--malicious", "0.6"], "below 0.5"),
+        (["--jobs", "0"], "at least 1"),
+        (["--timeout", "0"], "above 0"),
+    ],
+)
+def test_wrong_words_are_one_line(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    app = write_app(tmp_path, "numpy")
+    assert main(["audit", str(app), "--out", str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
