@@ -40,6 +40,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/aggregation.py --no-peers
+	$(BIN)/python benchmarks/flower.py
 	$(BIN)/python benchmarks/local_training.py
 	$(BIN)/python benchmarks/reconstruction.py
 

@@ -14,6 +14,7 @@ import datetime
 import ipaddress
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -69,6 +70,16 @@ def rounds_in(folder: Path) -> list[dict]:
             found.append(json.loads(line))
         except ValueError:
             break
+    return found
+
+
+def places_in(folder: Path, nodes: int) -> dict[int, int]:
+    """Return which SuperNode (its place) has, or has had, which node id, from what the SuperNodes say of themselves."""
+    found = {}
+    for place in range(nodes):
+        log = folder / f"node-{place}.log"
+        said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        found.update({int(node): place for node in re.findall(r"SuperNode ID: (\d+)", said)})
     return found
 
 
@@ -284,6 +295,9 @@ def rehearse(
 ) -> dict:
     """Run an app whose ServerApp writes ``out-folder``/result.json when it has finished; return that.
 
+    Beside it, ``rounds`` are the lines of its log of verdicts, and ``places`` tells which SuperNode has which node id
+    (empty in a simulation).
+
     Parameters
     ----------
     app, folder : Path
@@ -363,7 +377,7 @@ def rehearse(
             raise RuntimeError(f"the run ended without a result; see {folder / 'run.log'}")
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     said(f"done: {json.dumps(result)}")
-    return {**result, "rounds": rounds_in(out)}
+    return {**result, "rounds": rounds_in(out), "places": places_in(folder, 0 if simulation else nodes)}
 
 
 def main() -> None:
@@ -380,6 +394,8 @@ def main() -> None:
     parser.add_argument("--run-config", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--minutes", type=float, default=10.0, help="hard limit")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--log", type=Path, help="append the run to this file: command, versions, settings, verdicts")
+    parser.add_argument("--title", default="", help="what the run is for, in the log")
     args = parser.parse_args()
     # Ended from outside, this process must not leave the others behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -390,18 +406,33 @@ def main() -> None:
             changes[key] = json.loads(value)
         except ValueError:
             changes[key] = value
+    red = dict.fromkeys(args.malicious, args.attack)
+    lines: list[str] = []
+
+    def say(words: str) -> None:
+        print(words, flush=True)
+        lines.append(words)
+
     result = rehearse(
         args.app.resolve(),
         args.out,
         nodes=args.nodes,
-        malicious=dict.fromkeys(args.malicious, args.attack),
+        malicious=red,
         tls=args.tls,
         kill_after=args.kill_after,
         run_config=changes,
         minutes=args.minutes,
         restart_node=args.restart_node,
         simulation=args.simulation,
+        say=say,
     )
+    if args.log is not None:
+        # Beside this file: on the path of a script, not of what imports it.
+        from runlog import entry
+
+        with args.log.open("a", encoding="utf-8") as log:
+            # The last line said is the result, which the entry has too.
+            log.write(entry(args.title, sys.argv, args.app.resolve(), changes, lines[:-1], result, red))
     for line in result["rounds"]:
         for one in line["uploads"]:
             verdict = "expelled" if one["expelled"] else "accepted" if one["accepted"] else "rejected"

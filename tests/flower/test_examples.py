@@ -26,7 +26,7 @@ def test_user_vectors_stay_on_the_nodes_disk(tmp_path: Path, monkeypatch: pytest
     client = importlib.import_module("flower_mf.client_app").app
     task = importlib.import_module("flower_mf.task")
     config = {
-        "rounds": 1, "dim": 4, "local-epochs": 1, "learning-rate": 0.05, "told": 1, "expel-after": 0,
+        "rounds": 1, "dim": 4, "local-epochs": 1, "learning-rate": 0.05, "told": 1, "expel-after": 0, "defense": "union+multikrum",
         "out-folder": str(tmp_path / "out"), "nodes-folder": str(tmp_path),
     }  # fmt: skip
     before = task.Node(tmp_path / "node-1", 4).users

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 
 from fedsiege.defenses.union import Union
 from fedsiege.flower.mods import union_mod
@@ -25,13 +26,22 @@ def seen(context: Context) -> dict:
     return node_of(context).seen()
 
 
-mods = [union_mod(Union(), TABLE, seen, lr=0.01)]
+contrast = union_mod(Union(), TABLE, seen, lr=0.01)
+
+
+def union_half(msg: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Add UNION's task where the server's defense has UNION in it; an app that always has it needs `contrast` alone."""
+    wanted = "union" in str(context.run_config["defense"])
+    return contrast(msg, context, call_next) if wanted else call_next(msg, context)
+
+
+mods = [union_half]
 if red := os.environ.get("FEDSIEGE_RED"):
     # Only a rehearsal sets this: "attack:partitions". Production never imports the red team.
     from fedsiege.redteam.mod import AttackMod
 
     attack, _, who = red.partition(":")
-    mods.insert(0, AttackMod(attack, {int(p) for p in who.split(",")}))
+    mods.insert(0, AttackMod(attack, {int(p) for p in who.split(",")}, items=TABLE))
 
 app = ClientApp(mods=mods)
 

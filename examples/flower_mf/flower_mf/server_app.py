@@ -1,4 +1,4 @@
-"""The server's side: FedAvg behind UNION and Multi-Krum."""
+"""The server's side: FedAvg behind a defense, UNION and Multi-Krum if nothing else is said."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def main(grid: Grid, context: Context) -> None:
     table = np.random.default_rng(0).normal(0, 0.1, (num_items, int(config["dim"]))).astype(np.float32)
     strategy = DefendedStrategy(
         FedAvg(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=2),
-        "union+multikrum",
+        str(config["defense"]),
         items="items",
         client_half=True,
         told=int(config["told"]),

@@ -29,8 +29,9 @@ def main(grid: Grid, context: Context) -> None:
     out, rate = Path(str(config["out-folder"])), float(config["learning-rate"])
     strategy = DefendedStrategy(
         FedAvg(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=2),
-        # Its own rate: local steps × local rate × classes / inner steps of virtual training.
-        FedREDefense(schedule="label-start", first=10, later=10, virtual_lr=8 * rate * 10 / 5, workers=1),
+        # Its own rate: local steps × local rate × classes / inner steps of virtual training. The caps are the
+        # defaults: with ten iterations, honest clients were expelled from round 12 on, when updates become smaller.
+        FedREDefense(virtual_lr=8 * rate * 10 / 5, workers=1),
         virtual=module_task(network(), (1, 8, 8), 10),
         folder=out,
     )

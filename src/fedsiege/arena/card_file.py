@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from fedsiege.arena import card_bands
 from fedsiege.arena.card import GAME, Card, knowledge, merged
 from fedsiege.errors import ConfigError, nearest
 
@@ -30,7 +32,8 @@ def _named(name: str) -> Card:
     known = shipped()
     if name not in known:
         raise ConfigError(f"unknown card {name!r}: {nearest(name, known)}")
-    return parse(yaml.safe_load(known[name]), f"card {name}")
+    card = parse(yaml.safe_load(known[name]), f"card {name}")
+    return replace(card, bands={**card_bands.of(card), **card.bands})
 
 
 def read(ref: str | Path) -> Card:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 
 import numpy as np
 import torch
@@ -45,15 +46,23 @@ class ArrayInfo:
         """Whether uploads change it: floats are learnt, integers and bools keep the global value."""
         return self.dtype in FLOATS
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of values."""
         return int(np.prod(self.shape, dtype=np.int64))
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of its values."""
         return self.size * np.dtype(self.dtype).itemsize
+
+    @cached_property
+    def header(self) -> bytes:
+        """What NumPy writes before its values, in C order."""
+        file = BytesIO()
+        about = {"descr": np.dtype(self.dtype).str, "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(file, about)
+        return file.getvalue()
 
 
 @dataclass(frozen=True)

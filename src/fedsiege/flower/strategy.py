@@ -66,7 +66,8 @@ class DefendedStrategy(Strategy):
         Fewer well-formed and finite uploads than this leave the model as it is, ≥ 1.
     expel_after : int, optional
         Ban a client that is rejected, for whatever reason, in so many of its rounds in a row; None: only the defense
-        expels. Not for Krum, which rejects all but one.
+        expels. Not for Krum, which rejects all but one in each round, nor for Multi-Krum, which rejects f uploads in
+        each, attacked or not: honest clients that differ from the rest would be banned one after another.
     folder : path, optional
         Where the state and the verdicts are kept; None: nothing is written.
 

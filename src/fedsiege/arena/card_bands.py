@@ -1,0 +1,134 @@
+"""Reference bands of cards, from runs: ``python -m fedsiege.arena.card_bands RUNS`` writes those of the package.
+
+A band says between which values the clean run of a card, one without attack and defense, lies. It belongs to the game's
+hash: once the game changes, the band is no longer read.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from fedsiege.errors import RunError
+
+if TYPE_CHECKING:
+    from fedsiege.arena.card import Card
+    from fedsiege.arena.record import Record
+
+WIDTH = 3.0
+FEWEST = 3
+RULE = (
+    f"A single clean run should lie within mean ± {WIDTH:g} · sd · √(1 + 1/seeds), where mean and sd (of seeds − 1 "
+    f"degrees of freedom) are over the seeds of the runs named; there is no band from fewer than {FEWEST} seeds."
+)
+"""How a band follows from runs."""
+
+FILE = Path("bands") / "clean.yaml"
+HEAD = """\
+# Generated from clean runs by the command below, which also replaces it; do not edit.
+# python -m fedsiege.arena.card_bands RUNS
+"""
+
+
+def band(values: Iterable[float]) -> tuple[float, float] | None:
+    """Return between which values one more run should lie, after `RULE`; None from too few values.
+
+    Parameters
+    ----------
+    values : iterable of float
+        The metric of one run per seed, finite.
+    """
+    found = list(values)
+    if len(found) < FEWEST:
+        return None
+    mean, half = fmean(found), WIDTH * stdev(found) * math.sqrt(1 + 1 / len(found))
+    return mean - half, mean + half
+
+
+def derive(records: Iterable[Record], cards: Iterable[Card]) -> dict[str, dict[str, Any]]:
+    """Return the bands of `cards` by id, in the form that the file holds.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        Stored runs; those of the closed division without attack and defense count, one for each seed.
+    cards : iterable of Card
+        Whose runs to look for.
+
+    Raises
+    ------
+    RunError
+        If a clean run did not end with a finite score.
+    """
+    chosen = [r for r in records if r.status == "finished" and (r.attack, r.defense) == ("none", "none")]
+    out: dict[str, dict[str, Any]] = {}
+    for card in cards:
+        degrees: dict[str, Any] = {}
+        for degree in card.degrees:
+            mine = [r for r in chosen if (r.card_hash, r.degree, r.division) == (card.hash, degree, "closed")]
+            runs = {r.seed: r for r in sorted(mine, key=lambda r: (r.seed, r.path))}
+            for run in runs.values():
+                if not math.isfinite(run.value):
+                    raise RunError(f"{run.path} ended with {run.metric} = {run.value}, so no band can be made of it")
+            limits = band(r.value for r in runs.values())
+            if limits is not None:
+                low, high = (float(f"{v:.6g}") for v in limits)
+                degrees[degree] = {
+                    "low": low, "high": high, "metric": next(iter(runs.values())).metric,
+                    "values": {seed: float(f"{r.value:.6g}") for seed, r in runs.items()},
+                    "runs": [r.config_hash for r in runs.values()],
+                    "commits": sorted({r.commit for r in runs.values()}),
+                }  # fmt: skip
+        if degrees:
+            out[card.id] = {"hash": card.hash, "degrees": degrees}
+    return out
+
+
+@cache
+def stored() -> Mapping[str, Any]:
+    """Return the bands that come with FedSiege, by id of the card; empty if there are none."""
+    file = files("fedsiege.arena") / "cards" / str(FILE)
+    if not file.is_file():
+        return {}
+    return yaml.safe_load(file.read_text(encoding="utf-8"))["cards"] or {}
+
+
+def of(card: Card) -> dict[str, tuple[float, float]]:
+    """Return the stored bands of a card by degree; none if its game is not the one they were made for."""
+    entry = stored().get(card.id)
+    if entry is None or entry["hash"] != card.hash:
+        return {}
+    return {degree: (values["low"], values["high"]) for degree, values in entry["degrees"].items()}
+
+
+def write(root: Path, folder: Path | None = None) -> Path:
+    """Derive the bands of all cards that come with FedSiege from the runs under `root`, and write them.
+
+    Bands of cards that have no runs there stay as they are, if their game does. Returns the path of the file.
+    """
+    from fedsiege.arena.card import load, names
+    from fedsiege.arena.store import Store
+
+    cards = [load(name) for name in names()]
+    with Store(root) as store:
+        made = derive(store.records(), cards)
+    kept = {c.id: stored()[c.id] for c in cards if c.id in stored() and stored()[c.id]["hash"] == c.hash}
+    target = (folder or Path(str(files("fedsiege.arena") / "cards"))) / FILE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    data = {"rule": RULE, "cards": dict(sorted({**kept, **made}.items()))}
+    target.write_text(HEAD + yaml.safe_dump(data, sort_keys=False, width=1000, allow_unicode=True), encoding="utf-8")
+    return target
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m fedsiege.arena.card_bands FOLDER_OF_RUNS")
+    print(write(Path(sys.argv[1])))

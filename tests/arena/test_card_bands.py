@@ -1,0 +1,97 @@
+"""Reference bands of cards follow from clean runs, and belong to one game."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedsiege.arena import card_bands
+from fedsiege.arena.card import load, names
+from fedsiege.errors import RunError
+from tests.arena.records import FakeCard, record
+
+VALUES = (0.60, 0.62, 0.58, 0.61, 0.59)
+
+
+class Degrees(FakeCard):
+    degrees = ("", "far")
+
+
+def clean(values: tuple[float, ...] = VALUES, **more: object) -> list:
+    return [
+        record("none", "none", seed, v, config_hash=f"h{seed}", commit="c", rounds=1, **more)
+        for seed, v in enumerate(values)
+    ]
+
+
+def test_a_band_is_worked_by_hand() -> None:
+    low, high = card_bands.band(VALUES)  # type: ignore[misc]
+    sd = math.sqrt((0.0 + 0.02**2 + 0.02**2 + 0.01**2 + 0.01**2) / 4)
+    assert low == pytest.approx(0.6 - 3 * sd * math.sqrt(1.2))
+    assert high == pytest.approx(0.6 + 3 * sd * math.sqrt(1.2))
+    assert card_bands.band(VALUES[:2]) is None
+
+
+def test_only_clean_closed_runs_of_the_card_count() -> None:
+    others = [
+        record("fang", "none", 0, 0.1),
+        record("none", "median", 0, 0.2),
+        *clean(division="open"),
+        *clean(card_hash="another"),
+    ]
+    made = card_bands.derive([*others, *clean()], [Degrees()])  # type: ignore[list-item]
+    assert list(made) == ["toy-v1"]
+    entry = made["toy-v1"]["degrees"]
+    assert list(entry) == [""]
+    assert entry[""]["values"] == dict(enumerate(VALUES))
+    assert entry[""]["runs"] == [f"h{i}" for i in range(5)]
+    assert (entry[""]["low"], entry[""]["high"]) == pytest.approx(card_bands.band(VALUES))
+    assert card_bands.derive(others, [Degrees()]) == {}  # type: ignore[list-item]
+
+
+def test_a_broken_clean_run_makes_no_band() -> None:
+    with pytest.raises(RunError, match="no band"):
+        card_bands.derive(clean((0.6, 0.6, math.nan)), [Degrees()])  # type: ignore[list-item]
+
+
+def test_a_band_goes_with_its_game(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = load(names()[0])
+    entry = {"hash": card.hash, "degrees": {next(iter(card.degrees)): {"low": 0.1, "high": 0.2}}}
+    monkeypatch.setattr(card_bands, "stored", lambda: {card.id: entry})
+    assert card_bands.of(card) == {next(iter(card.degrees)): (0.1, 0.2)}
+    monkeypatch.setattr(card_bands, "stored", lambda: {card.id: {**entry, "hash": "other"}})
+    assert card_bands.of(card) == {}
+
+
+def test_stored_bands_follow_from_the_values_beside_them() -> None:
+    for name, entry in card_bands.stored().items():
+        card = load(name)
+        assert entry["hash"] == card.hash, f"the game of {name} has changed: give it a new version"
+        for degree, made in entry["degrees"].items():
+            assert card.bands[degree] == (made["low"], made["high"])
+            assert (made["low"], made["high"]) == pytest.approx(card_bands.band(made["values"].values()), rel=1e-4)
+
+
+def test_the_file_is_written_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedsiege.arena.card.names", lambda: ["demo-v1"])
+    card = load("demo-v1")
+    runs = clean(card_hash=card.hash, degree=next(iter(card.degrees)))
+
+    class Stored:
+        def __init__(self, root: Path) -> None: ...
+        def __enter__(self) -> Stored:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def records(self) -> list:
+            return runs
+
+    monkeypatch.setattr("fedsiege.arena.store.Store", Stored)
+    monkeypatch.setattr(card_bands, "stored", dict)
+    path = card_bands.write(tmp_path, tmp_path)
+    made = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert made["rule"] == card_bands.RULE
+    assert made["cards"]["demo-v1"]["degrees"][next(iter(card.degrees))]["values"] == dict(enumerate(VALUES))
