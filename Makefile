@@ -35,7 +35,7 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.flower
 	$(BIN)/python benchmarks/rounds.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/startup.py
@@ -64,6 +64,10 @@ $(VENV)/.installed: $(VENV)/.made $(NEEDED)
 $(VENV)/.test: $(VENV)/.installed
 	$(INSTALL) -e '.[test,docs]'
 	$(INSTALL) --no-deps byzfl
+	touch $@
+
+$(VENV)/.flower: $(VENV)/.installed
+	$(INSTALL) -e '.[flower]'
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.installed

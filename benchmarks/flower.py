@@ -161,8 +161,9 @@ def measure(world: World, name: str, rounds: int) -> dict[str, Any]:
     other, other_cpu, other_memory, expected = timed(theirs(name, world.n, world.f), world, rounds)
     off, ratio, bar = difference(arrays, expected, world.model), other / ms, BARS[name in COORDINATE_WISE]
     print(
-        f"  {name:12s}{ms:9.0f} ms{cpu:9.0f} ms of CPU{memory:7.0f} MiB   Flower{other:9.0f} ms{other_cpu:9.0f} ms of CPU"
-        f"{other_memory:7.0f} MiB   {ratio:5.1f} times as fast, bar {bar:.0f}   difference {off:.1e}",
+        f"  {name:12s}{ms:9.0f} ms{cpu:9.0f} ms of CPU{memory:7.0f} MiB   "
+        f"Flower{other:9.0f} ms{other_cpu:9.0f} ms of CPU{other_memory:7.0f} MiB   "
+        f"{ratio:5.1f} times as fast, bar {bar:.0f}   difference {off:.1e}",
         flush=True,
     )
     return {

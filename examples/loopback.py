@@ -353,8 +353,12 @@ def rehearse(
                 raise RuntimeError(f"the run ended too soon; see {folder / 'run.log'}")
             federation.kill("superlink")
             said(f"SuperLink killed with -9 after round {len(rounds_in(out))}")
+            kept = {p.name: sorted(f.name for f in p.iterdir()) for p in sorted(folder.glob("node-*")) if p.is_dir()}
+            for name, files in kept.items():
+                said(f"on the disk of {name}: {', '.join(files)}")
             if restart_node is not None:
                 federation.kill(f"node-{restart_node}")
+                said(f"SuperNode {restart_node} killed with -9")
             federation.superlink()
             if restart_node is not None:
                 node(federation, restart_node)

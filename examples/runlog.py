@@ -82,7 +82,7 @@ def verdicts(rounds: Sequence[Mapping[str, Any]], places: Mapping[int, int], red
             reason = f": {one['reason']}" if one["reason"] and what != "accepted" else ""
             lines.setdefault(who, []).append((int(entry["round"]), what + reason))
             place = places.get(int(one["node"]))
-            attack = f", malicious: {red[place]}" if place in red else ""
+            attack = f", malicious: {red[place]}" if place is not None and place in red else ""
             short = who if len(who) < 40 else who[:20] + "..."
             names[who] = f"client {one['client']} ({short}{'' if place is None else f', SuperNode {place}'}{attack})"
     told = []

@@ -12,7 +12,7 @@ import fedsiege as package
 from fedsiege.cli import overrides
 from fedsiege.errors import ConfigError
 
-COMMANDS = ["demo", "run", "list", "data", "reproduce", "report", "serve"]
+COMMANDS = ["demo", "run", "list", "arena", "data", "reproduce", "report", "serve", "store", "export", "audit"]
 
 
 def test_help_names_every_command(fedsiege: Callable) -> None:

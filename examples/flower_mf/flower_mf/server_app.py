@@ -32,5 +32,7 @@ def main(grid: Grid, context: Context) -> None:
     result = strategy.start(grid, ArrayRecord({"items": Array(table)}), num_rounds=int(config["rounds"]))
     scores = {r: float(m["hr@10"]) for r, m in result.evaluate_metrics_clientapp.items()}
     told = {"hr@10": scores[max(scores)] if scores else None, "banned": strategy.banned}
+    # Rounds of this process; those before a restart were scored by the one before.
+    told["by round"] = {r: round(score, 4) for r, score in scores.items()}
     (out / "result.new").write_text(json.dumps(told))
     (out / "result.new").rename(out / "result.json")
