@@ -22,7 +22,7 @@ from fedsiege.data.cards import Layout, Remote
 from fedsiege.errors import DataError
 
 RATINGS = "".join(f"{user}\t{10 * user + item}\t5\t{item}\n" for user in range(3) for item in range(4))
-CHECKINS = gzip.compress(b"1\t2010-10-19T23:55:27Z\t1\t2\tx\n")
+CHECKINS = gzip.compress(b"1\t2010-10-19T23:55:27Z\t1\t2\tx\n", mtime=0)
 
 
 def sums(content: bytes) -> str:
@@ -161,7 +161,7 @@ def test_the_sum_of_the_first_download_is_trusted(tiny: Server, empty_machine: P
         locate("gowalla")
 
 
-@pytest.mark.parametrize("content", [b"<html>please log in</html>", CHECKINS[:-9]])
+@pytest.mark.parametrize("content", [b"<html>please log in</html>", CHECKINS[:-9]], ids=["page", "half"])
 def test_a_page_or_half_a_file_is_not_trusted(tiny: Server, empty_machine: Path, content: bytes) -> None:
     tiny.files["/loc-gowalla_totalCheckins.txt.gz"] = content
     with pytest.raises(DataError, match="did not give a gzip file"):
