@@ -57,7 +57,6 @@ def test_what_is_not_installed_is_named_with_its_extra(root: Path, name: str, mo
 
 
 def test_tensorboard_reads_the_curves(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     to = f"tensorboard:{tmp_path / 'logs'}"
@@ -82,15 +81,12 @@ def test_tensorboard_reads_the_curves(root: Path, tmp_path: Path) -> None:
 
 
 def test_tensorboard_without_a_place(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
         sent(root, f"tensorboard:{tmp_path / 'file'}")
 
 
 def test_mlflow_holds_the_runs(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("mlflow")
-    pytest.importorskip("sqlalchemy")
     from mlflow.tracking import MlflowClient
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -116,6 +112,5 @@ def test_mlflow_holds_the_runs(root: Path, tmp_path: Path) -> None:
 
 
 def test_mlflow_that_refuses(root: Path) -> None:
-    pytest.importorskip("mlflow")
     with pytest.raises(RunError, match="did not take the runs"):
         sent(root, "mlflow:nosuch://place")

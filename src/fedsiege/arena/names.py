@@ -9,8 +9,11 @@ from functools import cache
 from typing import Any
 
 from fedsiege import registry
+from fedsiege.arena.settings import literal_defaults
 from fedsiege.arena.validate import plain
 from fedsiege.errors import FedSiegeError
+
+WRAPPER = ("fedsiege.attacks.adaptive_wrapper", "Adaptive")
 
 
 @cache
@@ -21,12 +24,12 @@ def defaults(kind: registry.Kind, name: str) -> Mapping[str, Any] | None:
     brought: the file of a stored run is never imported only to read the run.
     """
     if kind == "attacks" and name == registry.ADAPTIVE:
-        from fedsiege.attacks.adaptive_wrapper import Adaptive
-
-        return _defaults(Adaptive)
+        return literal_defaults(*WRAPPER)
     entry = registry.entries(kind).get(name)
     if entry is not None and entry.module.startswith("fedsiege_plugin_"):
         return None
+    if entry is not None and (read := literal_defaults(entry.module, entry.cls)) is not None:
+        return read
     try:
         cls = registry.load(kind, name)
     except (FedSiegeError, ImportError):
