@@ -31,3 +31,14 @@ def test_nothing_heavy_is_imported(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "IMPORTED []" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["list"], ["arena", "--help"], ["--help"]], ids=" ".join)
+def test_a_reader_that_leaves_gets_no_traceback(words: list[str]) -> None:
+    command = [sys.executable, "-m", "fedsiege.cli", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        told = process.stderr.read()
+    assert told == ""

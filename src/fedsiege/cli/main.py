@@ -67,6 +67,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     # Torch's threads spin while they wait; on a machine that is busy otherwise that makes a run ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        try:
+            return _command(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone (`fedsiege list | head`); the interpreter must not try to flush to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _command(arguments: list[str]) -> int:
     command = tyro.cli(COMMANDS, prog="fedsiege", description=DESCRIPTION, args=arguments or ["--help"], config=CONFIG)
     try:
         return command()
@@ -78,7 +90,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = f"what is finished is kept; resume with: {again}" if again else "nothing was changed"
         print(f"\ninterrupted; {what}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output has gone (`fedsiege list | head`); the interpreter must not try to flush to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
