@@ -141,8 +141,19 @@ def test_labels_cannot_break_latex() -> None:
     tex = latex(board(records, id="x")).replace("\\\\\n", "<end of row>\n")
     assert r"lie\_2 (a\textbar{}b \& c=50\%, \#1 \$x\$ \{y\} \textasciitilde{}z \textasciicircum{}w" in tex
     assert r"\textbackslash{}v \textless{}u\textgreater{}" in tex
-    assert not re.search(r"(?<!\\)[#_]", tex.partition("\n")[2])
+    assert not re.search(r"(?<!\\)[#_]", tex)
     assert tex.isascii()
+
+
+def test_latex_takes_what_is_not_ascii() -> None:
+    records = [*toy(), *cell("lie", "krum", around(0.1), attack_label="lie (β≥0.5 · 模 “ü”)")]
+    assert r"lie ($\beta$$\geq$0.5 $\cdot$ U+6A21 “ü”)" in latex(board(records))
+
+
+def test_a_setting_without_a_hash_has_no_empty_brackets() -> None:
+    made = board(toy())
+    assert "(0123456789ab)" in latex(made)
+    assert "()" not in latex(replace(made, card_hash=""))
 
 
 @pytest.mark.parametrize("name", ["[mine]", "*mine"])

@@ -2,6 +2,7 @@ r"""A board as Markdown, and as LaTeX (needs the packages ``booktabs`` and ``gra
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from fedsiege.arena import board_words as words
@@ -21,6 +22,14 @@ _LATEX = {
     ord("−"): "$-$",
     ord("±"): r"$\pm$",
     ord("×"): r"$\times$",
+    ord("≥"): r"$\geq$",
+    ord("≤"): r"$\leq$",
+    ord("√"): r"$\surd$",
+    ord("·"): r"$\cdot$",
+    **{
+        ord(c): rf"$\{n}$"
+        for c, n in zip("αβγδελμσ", ["alpha", "beta", "gamma", "delta", "epsilon", "lambda", "mu", "sigma"])
+    },
     ord("\n"): " ",
 }
 
@@ -68,7 +77,8 @@ def markdown(board: Board) -> str:
 
 
 def _tex(text: str) -> str:
-    return text.translate(_LATEX)
+    # pdflatex stops at a character that it has no glyph for.
+    return re.sub("[^\x00-\u017f‘-„…]", lambda c: f"U+{ord(c[0]):04X}", text.translate(_LATEX))
 
 
 def _latex_cell(cell: Cell) -> str:
@@ -113,11 +123,10 @@ def latex(board: Board) -> str:
     letters = [rf"\textsuperscript{{{letter}}} {_tex(said)}." for letter, said in legend]
     rest = [f"{_tex(text)}." for text in (*words.badges(board), *words.doubts(board))]
     missing = [f"Missing: {_tex('; '.join(board.missing))}."] if board.missing else []
-    slug = "-".join(part for part in (board.card, board.degree) if part)
-    slug = "".join(c if c.isalnum() else "-" for c in slug)
+    slug = re.sub(r"[^0-9A-Za-z]+", "-", f"{board.card}-{board.degree}").strip("-")
     about = [" ".join([words.title(board) + ".", *words.intro(board)]), words.title(board) + "."]
     tables = []
     for i, grid in enumerate(grids):
         notes = [*letters, *rest, *missing] if i == 0 else letters if grid is grids[-1] else []
         tables.append(_latex_grid(grid, about[min(i, 1)], f"tab:{slug}-{i + 1}", notes))
-    return "% needs \\usepackage{booktabs,graphicx}\n" + "\n\n".join(tables) + "\n"
+    return "\n\n".join(tables) + "\n"

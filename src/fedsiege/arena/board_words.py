@@ -74,7 +74,8 @@ def defense_name(row: Row) -> str:
 
 def title(board: Board) -> str:
     """Return card, version hash and degree in one line."""
-    return f"{board.card} ({board.card_hash})" + (f", {board.degree}" if board.degree else "")
+    card = f"{board.card} ({board.card_hash})" if board.card_hash else board.card
+    return card + (f", {board.degree}" if board.degree else "")
 
 
 def intro(board: Board) -> list[str]:
