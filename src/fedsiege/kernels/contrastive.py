@@ -81,18 +81,27 @@ def add_gradients(ptr, slots, table, indptr, rows, alpha, values):
             continue
         base = indptr[i]
         logits = np.empty(width, np.float32)
+        x = np.empty(dim, np.float32)
+        near = np.empty((width, dim), np.float32)
         ga = np.empty(dim, np.float32)
         total = 0.0
         scale = np.float32(alpha / count)
         for k in range(ptr[i], ptr[i + 1]):
             anchor = base + slots[k, 0]
-            x = table[rows[anchor]]
+            # Copies, so that the loops below read one block that nothing else writes to.
+            r = rows[anchor]
+            for j in range(dim):
+                x[j] = table[r, j]
+                ga[j] = np.float32(0.0)
+            for c in range(width):
+                r = rows[base + slots[k, 1 + c]]
+                for j in range(dim):
+                    near[c, j] = table[r, j]
             top = np.float32(-np.inf)
             for c in range(width):
-                y = table[rows[base + slots[k, 1 + c]]]
                 s = np.float32(0.0)
                 for j in range(dim):
-                    s += x[j] * y[j]
+                    s += x[j] * near[c, j]
                 logits[c] = s
                 top = max(top, s)
             norm = np.float32(0.0)
@@ -101,21 +110,17 @@ def add_gradients(ptr, slots, table, indptr, rows, alpha, values):
                 logits[c] = np.exp(logits[c] - top)
                 norm += logits[c]
             total += np.log(np.float64(norm)) - np.float64(first)
-            for j in range(dim):
-                ga[j] = np.float32(0.0)
             for c in range(width):
                 weight = logits[c] / norm
                 if c == 0:
                     weight -= np.float32(1.0)
                 weight *= scale
                 e = base + slots[k, 1 + c]
-                y = table[rows[e]]
-                v = values[e]
                 for j in range(dim):
-                    ga[j] += weight * y[j]
-                    v[j] -= weight * x[j]
-            va = values[anchor]
+                    ga[j] += weight * near[c, j]
+                for j in range(dim):
+                    values[e, j] -= weight * x[j]
             for j in range(dim):
-                va[j] -= ga[j]
+                values[anchor, j] -= ga[j]
         loss[i] = total / count
     return loss
