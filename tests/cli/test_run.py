@@ -75,6 +75,8 @@ def test_set_replaces_values(fedsiege: Callable, config: Path) -> None:
         ("3", ["--set", "seed=1"], "not a mapping"),
         ("dataset: synthetic", ["--set", "server.rl=1"], "no field 'rl'"),
         ("dataset: synthetic", ["--threads", "0"], "at least 1"),
+        ("dataset: synthetic", ["--set", "seed=1", "--set", "attack=lie"], "--set is given 2 times"),
+        ("dataset: synthetic", ["--out=a", "--out", "b"], "behind one --out"),
         ("dataset: synthetic", ["--set", "federation.cohort=99999"], "exceeds the 943 clients"),
     ],
 )

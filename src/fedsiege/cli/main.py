@@ -22,7 +22,7 @@ from fedsiege.cli.reproduce import Reproduce
 from fedsiege.cli.run import Run
 from fedsiege.cli.serve import Serve
 from fedsiege.cli.store import StoreCommand
-from fedsiege.errors import FedSiegeError
+from fedsiege.errors import ConfigError, FedSiegeError
 
 DESCRIPTION = (
     f"FedSiege {__version__}: poisoning attacks and defenses in federated learning, side by side. "
@@ -78,9 +78,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _once(arguments: list[str]) -> None:
+    """Refuse an option that is given twice: the parser would take the last and say nothing of the others."""
+    given = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    for option in given:
+        if given.count(option) > 1:
+            raise ConfigError(
+                f"{option} is given {given.count(option)} times; write all its values behind one {option}"
+            )
+
+
 def _command(arguments: list[str]) -> int:
-    command = tyro.cli(COMMANDS, prog="fedsiege", description=DESCRIPTION, args=arguments or ["--help"], config=CONFIG)
+    command: Any = None
     try:
+        _once(arguments)
+        command = tyro.cli(
+            COMMANDS, prog="fedsiege", description=DESCRIPTION, args=arguments or ["--help"], config=CONFIG
+        )
         return command()
     except FedSiegeError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
