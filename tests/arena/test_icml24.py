@@ -141,7 +141,7 @@ def test_lite_runs_the_small_cnn_and_convnet_where_the_verdict_depends_on_it() -
     assert (config.model.lr, config.federation.rounds) == (LITE_LR, LITE_ROUNDS)
     assert (config.defense.first, config.defense.later) == LITE_SETTING.caps
     # 600 images are 19 batches of 32; see LITE_STEPS.
-    assert config.defense.virtual_lr == pytest.approx(LITE_LR * 19 * 10 / config.defense.inner)
+    assert config.defense.virtual_lr == pytest.approx(0.6 * LITE_LR * 19 * 10 / config.defense.inner)
     assert FULL.caps is None
     with pytest.raises(ConfigError, match="aaai23-table1 has no lite form; these have one: icml24-table1"):
         lite("aaai23-table1")
