@@ -24,9 +24,9 @@ LITE_LATER = 400
 
 LITE_STEPS = {"virtual_lr": 1.14, "input_lr": 20.0, "label_lr": 5.0}
 """Rates of redefense in the lite form, for its local rate. 19 local steps times that rate, over the five virtual steps,
-times ten classes (the virtual loss is a mean over them) would give 1.9 for the first; at that the knowledge kept from one
-round overshoots in the next and may diverge, at three fifths of it not. The others were tried in one round: at Table 7's
-no honest update came below γ in 50 iterations, at these all fourteen did in 15 to 83."""
+times ten classes (the virtual loss is a mean over them) would give 1.9 for the first; at that the knowledge kept from
+one round overshoots in the next and may diverge, at three fifths of it not. The others were tried in one round: at
+Table 7's no honest update came below γ in 50 iterations, at these all fourteen did in 15 to 83."""
 
 ERROR_ROUNDS = FIRST
 """Rounds from which Table 10 takes reconstruction errors; ours, as the paper names none."""
