@@ -131,14 +131,14 @@ class Arena:
 
     def _cards(self) -> int:
         from fedsiege.arena.card_file import outlines
-        from fedsiege.cli.console import table
+        from fedsiege.cli.console import show_table, table
 
         found = outlines()
         if self.json:
             print_json(found)
         else:
             rows = [[card["id"], card["title"]] for card in found]
-            out().print(table("fedsiege arena --card ID", ["card", "game"], rows))
+            show_table(table("fedsiege arena --card ID", ["card", "game"], rows))
         return 0
 
     def _list(self, cells: list[Cell]) -> int:

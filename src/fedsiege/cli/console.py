@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+WORD = 24
+"""Longer words of a table's text may be folded."""
+
+
 def out() -> Console:
     """Return the console of stdout, for results."""
     from rich.console import Console
@@ -49,12 +53,25 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], rig
     from rich.text import Text
 
     made = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
+    cells = [list(row) for row in rows]
+    for i, column in enumerate(columns):
+        whole = max((len(word) for text in (column, *(row[i] for row in cells)) for word in text.split()), default=0)
+        least = whole if column in right else min(whole, WORD)
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold", min_width=least)
+    for row in cells:
         # Text, because a name in square brackets would be taken for markup.
         made.add_row(*(Text(cell) for cell in row))
     return made
+
+
+def show_table(made: Table) -> None:
+    """Print a table on stdout, wider than the terminal rather than with numbers or short words cut in pieces."""
+    from rich.measure import Measurement
+
+    console = out()
+    wide = console.options.update(max_width=10_000)
+    console.width = max(console.width, Measurement.get(console, wide, made).minimum)
+    console.print(made)
 
 
 def number(value: Any, digits: int = 4) -> str:

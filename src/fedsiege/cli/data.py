@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fedsiege.cli.arguments import option
-from fedsiege.cli.console import number, out, print_json, table
+from fedsiege.cli.console import number, print_json, show_table, table
 from fedsiege.errors import ConfigError
 
 
@@ -130,7 +130,7 @@ class Info:
 def print_facts(found: dict[str, Any]) -> None:
     """Print the figures of a data set as a table of two columns."""
     rows = [[key, _shown(key, value)] for key, value in found.items() if key != "name"]
-    out().print(table("", ["", str(found["name"])], rows))
+    show_table(table("", ["", str(found["name"])], rows))
 
 
 def _shown(key: str, value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedsiege.cli.console import out, print_json, table
+from fedsiege.cli.console import print_json, show_table, table
 from fedsiege.cli.data import print_facts
 
 if TYPE_CHECKING:
@@ -75,4 +75,4 @@ def _print_counts(counts: np.ndarray, classes: tuple[str, ...]) -> None:
         for client, row in enumerate(counts)
     ]
     rows.append(["all", *(f"{count:,}" for count in counts.sum(axis=0)), f"{counts.sum():,}"])
-    out().print(table("", columns, rows, right=columns))
+    show_table(table("", columns, rows, right=columns))

@@ -9,7 +9,7 @@ import tyro
 
 from fedsiege import registry
 from fedsiege.cli.arguments import option
-from fedsiege.cli.console import out, print_json, table
+from fedsiege.cli.console import out, print_json, show_table, table
 
 if TYPE_CHECKING:
     from fedsiege.data.cards import DatasetCard
@@ -47,11 +47,11 @@ class List:
         for kind, rows in found.items():
             if kind == "datasets":
                 cells = [[r["name"], r["kind"], r["size"], r["summary"]] for r in rows]
-                console.print(table("datasets", ["name", "kind", "size", "what it is"], cells))
+                show_table(table("datasets", ["name", "kind", "size", "what it is"], cells))
             else:
                 cells = [[r["name"], r["summary"], _fit(r), r["reference"] or "–"] for r in rows]
                 head = "works on" if kind == "models" else "goes with"
-                console.print(table(kind, ["name", "what it does", head, "reference"], cells))
+                show_table(table(kind, ["name", "what it does", head, "reference"], cells))
                 if kind in registry.WRAPPERS:
                     console.print(registry.WRAPPERS[kind], markup=False)
         return 0

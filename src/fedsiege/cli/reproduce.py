@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from fedsiege.cli.arguments import option
-from fedsiege.cli.console import err, number, out, print_json, table
+from fedsiege.cli.console import err, number, out, print_json, show_table, table
 from fedsiege.errors import ConfigError
 
 UNFINISHED = 75
@@ -173,14 +174,24 @@ class Reproduce:
         return [*written, *draw(id_, result.rows, finished, folder)]
 
 
+ENDS = ("low", "high")
+
+
+def _with_interval(row: Mapping[str, Any], column: str) -> str:
+    """The value, with its interval behind it if the row has one."""
+    low, high = (row.get(f"{column} {end}") for end in ENDS)
+    return number(row.get(column)) + (f" [{number(low)}, {number(high)}]" if low is not None else "")
+
+
 def _show(result: Table) -> None:
-    """Print a table without the columns in which nothing is known."""
+    """Print a table without the columns in which nothing is known, intervals beside what they are of."""
     console = out()
-    known = [c for c in result.columns if any(row.get(c) not in (None, "") for row in result.rows)]
+    ends = {f"{c} {end}" for c in result.columns for end in ENDS}
+    known = [c for c in result.columns if any(row.get(c) not in (None, "") for row in result.rows) and c not in ends]
     numeric = [c for c in known if any(isinstance(row.get(c), int | float) for row in result.rows)]
-    rows: Any = [[number(row.get(c)) for c in known] for row in result.rows]
+    rows = [[_with_interval(row, c) for c in known] for row in result.rows]
     if rows:
-        console.print(table(result.title, known, rows, right=numeric))
+        show_table(table(result.title, known, rows, right=numeric))
     else:
         console.print("no finished cell", markup=False)
     for note in result.notes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from fedsiege.cli.arguments import option
-from fedsiege.cli.console import err, number, out, print_json, table
+from fedsiege.cli.console import err, number, out, print_json, show_table, table
 from fedsiege.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _show(result: dict[str, Any], path: Path) -> None:
     columns = ["test", f"best round ({best['round']})", f"last round ({last['round']})"]
     rows = [[n, number(best["metrics"]["test"][n]), number(last["metrics"]["test"][n])] for n in names]
     console = out()
-    console.print(table(title, columns, rows, right=columns[1:]))
+    show_table(table(title, columns, rows, right=columns[1:]))
     told = result["threat_model"]["told_byzantine"]
     lines = [
         f"best round by {result['selected_by']}; the attacker knows: {result['threat_model']['knowledge']}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from fedsiege.cli.arguments import option
-from fedsiege.cli.console import out, print_json, table
+from fedsiege.cli.console import print_json, show_table, table
 
 if TYPE_CHECKING:
     from fedsiege.arena.store import Report
@@ -68,7 +68,7 @@ class Info:
             print_json({"index": path and str(path), "groups": groups, "damaged": found.damaged})
             return 1 if found.damaged else 0
         rows = [[card or "–", hash_ or "–", degree or "–", status, str(n)] for card, hash_, degree, status, n in counts]
-        out().print(table("", ["card", "hash", "degree", "status", "runs"], rows, right=["runs"]))
+        show_table(table("", ["card", "hash", "degree", "status", "runs"], rows, right=["runs"]))
         print(_summary(found, path))
         return _complain(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedsiege.cli.console import number, out, table
+from fedsiege.cli.console import number, out, show_table, table
 
 if TYPE_CHECKING:
     from fedsiege.arena.standing import Standing
@@ -46,7 +46,7 @@ def show(verdict: Verdict) -> None:
     if verdict.checks:
         rows: list[list[str]] = [_row(check) for check in verdict.checks]
         head = ["cell", "measure", "ours", "seeds", "our band", "ours", "paper", "difference", "paper in our band"]
-        console.print(table("verdict", head, rows, right=["seeds", "difference"]))
+        show_table(table("verdict", head, rows, right=["seeds", "difference"]))
     console.print(f"verdict: {verdict.words}", markup=False)
 
 
@@ -59,7 +59,7 @@ def list_targets(found: Sequence[Standing]) -> None:
         counts = [f"{state.finished} of {state.runs}", str(state.published)]
         rows.append([name, wanted.title, wanted.source, *counts, state.verdict.words if state.verdict.cells else "–"])
     head = ["ID", "what", "paper", "finished", "published", "verdict"]
-    out().print(table("fedsiege reproduce ID", head, rows, right=["finished", "published"]))
+    show_table(table("fedsiege reproduce ID", head, rows, right=["finished", "published"]))
 
 
 def as_json(state: Standing, small: bool) -> dict[str, Any]:
