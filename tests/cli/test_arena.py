@@ -72,6 +72,20 @@ def test_a_card_is_played_with_its_entrants(fedsiege: Callable, card: Path, here
     assert [line.split()[0] for line in again.out.splitlines()] == ["finished"] * 4
 
 
+def test_a_board_is_published_and_grows(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
+    command = ("arena", "--card", card, "--attacks", "none", "--publish", "boards", "--out")
+    said = fedsiege(*command, "one", "--seeds", 0)
+    assert said.out.split()[-2:] == [str(Path("boards/tiny-v1.json")), str(Path("boards/tiny-v1.md"))]
+    fedsiege(*command, "two", "--seeds", 1)
+    runs = json.loads(Path("boards/tiny-v1.json").read_text("utf-8"))["runs"]
+    assert sorted((run["defense"], run.get("seed", 0)) for run in runs) == [
+        ("multikrum", 0), ("multikrum", 1), ("none", 0), ("none", 1),
+    ]  # fmt: skip
+    page = Path("boards/tiny-v1.md").read_text("utf-8")
+    assert "Mean over seeds 0, 1" in page
+    assert "4 runs; commits " in page
+
+
 def test_a_file_is_a_grid_and_options_take_precedence(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
     Path("grid.yaml").write_text(
         "{card: mine.yaml, attacks: [lie], defenses: [median], override: {federation: {rounds: 5}}}", "utf-8"

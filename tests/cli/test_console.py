@@ -21,7 +21,9 @@ def test_numbers_and_short_words_stay_whole(monkeypatch: pytest.MonkeyPatch, cap
     assert "x" * 3 * WORD not in said
 
 
-def test_a_table_that_fits_keeps_to_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_table_that_fits_keeps_to_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     show_table(table("", ["a", "b"], [["one", "many words that are folded where the line ends, as always"]]))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 60

@@ -48,6 +48,8 @@ class Arena:
         Run on a Ray cluster: its address, or "local" to start one on this machine.
     out
         Folder of the runs.
+    publish
+        Folder for the leaderboard as a page and as JSON, such as docs/boards; runs published there before stay on it.
     dry_run
         List the runs with their folders, and run nothing.
     json
@@ -65,6 +67,7 @@ class Arena:
     jobs: Annotated[int | None, option("N")] = None
     ray: Annotated[str | None, option("local|ADDRESS")] = None
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
+    publish: Annotated[Path | None, option("DIR")] = None
     dry_run: Annotated[bool, option()] = False
     json: Annotated[bool, option()] = False
 
@@ -84,6 +87,7 @@ class Arena:
         words += ["--jobs", str(self.jobs)] if self.jobs else []
         words += ["--ray", self.ray] if self.ray else []
         words += ["--out", str(self.out)] if self.out != Path("runs") else []
+        words += ["--publish", str(self.publish)] if self.publish else []
         return shlex.join(words)
 
     def plan(self) -> Plan:
@@ -121,7 +125,15 @@ class Arena:
         with BoardProgress(cells, plan.card.metric) as progress:
             outcomes = run_cells(cells, self.jobs, progress, **executor)
         self._show(plan, outcomes, progress)
+        if self.publish:
+            self._publish(plan.card.id, self.publish)
         return 1 if any(o.error is not None for o in outcomes) else 0
+
+    def _publish(self, card: str, folder: Path) -> None:
+        from fedsiege.arena.board_publish import publish
+
+        for path in publish(card, self.out, folder):
+            (err() if self.json else out()).print(str(path), markup=False, soft_wrap=True)
 
     def _executor(self) -> Executor:
         from fedsiege.arena.ray import RayCluster

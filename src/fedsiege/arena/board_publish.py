@@ -1,0 +1,136 @@
+"""Leaderboards for the documentation: a JSON with the record of every run, and the page rendered from it alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from fedsiege.arena.board import boards
+from fedsiege.arena.board_tables import markdown
+from fedsiege.arena.record import Record
+from fedsiege.arena.store import Store
+from fedsiege.errors import RunError
+from fedsiege.federation.checkpoint import write_atomic
+
+ORIGIN = ("version", "commit", "data_sha256", "hardware", "versions")
+"""Fields that many runs share; the JSON holds each combination once."""
+USUAL = {f.name: f.default_factory() if f.default_factory is not MISSING else f.default for f in fields(Record)}
+"""Values of fields that the JSON leaves out."""
+
+
+def _bare(value: Any) -> Any:
+    """JSON has no NaN: an undefined number is null."""
+    if isinstance(value, Mapping):
+        return {key: _bare(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bare(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _full(name: str, value: Any) -> Any:
+    """Undo `_bare` for a field of a record."""
+    if isinstance(USUAL[name], tuple):
+        return tuple(math.nan if inner is None else inner for inner in value)
+    if name in ("scores", "detection"):
+        return {key: math.nan if inner is None else inner for key, inner in value.items()}
+    return value
+
+
+def to_json(card: str, records: Iterable[Record]) -> dict[str, Any]:
+    """Return finished runs of a card as JSON values; `from_json` gives the records back."""
+    origins: list[dict[str, Any]] = []
+    runs = []
+    for record in sorted(records, key=lambda r: (r.card_hash, r.degree, r.defense_label, r.attack_label, r.seed)):
+        values = {name: _bare(getattr(record, name)) for name in USUAL}
+        origin = {name: values.pop(name) for name in ORIGIN}
+        if origin not in origins:
+            origins.append(origin)
+        kept = {name: value for name, value in values.items() if value is not None and value != _bare(USUAL[name])}
+        runs.append({**kept, "origin": origins.index(origin)})
+    return {"card": card, "origins": origins, "runs": runs}
+
+
+def from_json(data: Mapping[str, Any]) -> list[Record]:
+    """Return the records of a published leaderboard."""
+    found = []
+    for run in data["runs"]:
+        values = {**run, **data["origins"][run["origin"]]}
+        del values["origin"]
+        found.append(Record(**{name: _full(name, value) for name, value in values.items()}))
+    return found
+
+
+def _command(card: str, records: Sequence[Record]) -> str:
+    words = ["fedsiege", "arena", "--card", card]
+    for option, name in (("--attacks", "attack"), ("--defenses", "defense"), ("--seeds", "seed")):
+        words += [option, *map(str, sorted({getattr(record, name) for record in records}))]
+    return shlex.join(words)
+
+
+def render(data: Mapping[str, Any]) -> str:
+    """Return the Markdown page of a published leaderboard."""
+    records = from_json(data)
+    commits = sorted({record.commit for record in records if record.commit})
+    hardware = sorted({record.hardware for record in records if record.hardware})
+    lines = [
+        f"# Leaderboard of {data['card']}",
+        "",
+        *(markdown(board) for board in boards(records)),
+        "```console",
+        f"$ {_command(data['card'], records)}",
+        "```",
+        "",
+        f"{len(records)} runs; commits {', '.join(commits) or 'unknown'}; made on {'; '.join(hardware) or 'unknown'}. "
+        "The JSON beside this page holds every run, its seed and the command that repeats it.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _published(path: Path) -> list[Record]:
+    if not path.exists():
+        return []
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise RunError(f"{path} is no published leaderboard ({error}); remove it, or publish elsewhere") from error
+
+
+def publish(card: str, root: Path, folder: Path) -> list[Path]:
+    """Write ``<card>.json`` and ``<card>.md`` of all known runs of a card into `folder`; return their paths.
+
+    Known are finished runs under `root` and those published in `folder` before, on whatever machine, so that a
+    leaderboard grows run by run. Where a run is known twice, that of `root` counts.
+
+    Parameters
+    ----------
+    card : str
+        The card's id; runs of all its versions and degrees are published.
+    root : Path
+        Where run folders lie.
+    folder : Path
+        Where leaderboards are published.
+
+    Raises
+    ------
+    RunError
+        If there is no run to publish, or the JSON that is there cannot be read.
+    """
+    target = folder / f"{card}.json"
+    known = {(r.card_hash, r.config_hash, r.seed): r for r in _published(target)}
+    with Store(root) as store:
+        known |= {(r.card_hash, r.config_hash, r.seed): r for r in store.records(card)}
+    if not known:
+        raise RunError(f"{root} holds no finished run of {card}; there is nothing to publish")
+    data = to_json(card, known.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ",\n  ".join(json.dumps(run, allow_nan=False) for run in data["runs"])
+    head = json.dumps({**data, "runs": []}, indent=1, allow_nan=False)
+    write_atomic(target, (head.removesuffix('"runs": []\n}') + f'"runs": [\n  {lines}\n ]\n}}\n').encode())
+    page = target.with_suffix(".md")
+    write_atomic(page, render(data).encode())
+    return [target, page]
