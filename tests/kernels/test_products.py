@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedsiege.kernels.hashing import fill_dropout
+from fedsiege.kernels.hashing import draw, fill_dropout
 from fedsiege.kernels.products import add_product, add_rows, transpose_columns
 from fedsiege.kernels.rowwise import drop, normalise, normalise_back, softmax, softmax_back
 
@@ -97,7 +97,11 @@ def test_drop_has_the_lanes_of_fill_dropout(dim):
     drop(x, 6, dim, key, 7, threshold, scale, words, words.view(np.uint16), out)
     mask = np.empty(dim, np.float32)
     for t in range(6):
-        fill_dropout(mask, key, np.uint64((7 + t) * words.size), threshold, scale)
+        first = (7 + t) * words.size
+        assert fill_dropout(mask, words, key, np.uint64(first), threshold, scale) == first + words.size
         np.testing.assert_array_equal(out[t], x[t] * mask)
+        for j in range(dim):
+            lane = int(draw(key, np.uint64(first + j // 4))) >> 16 * (j % 4) & 0xFFFF
+            assert mask[j] == (scale if lane >= threshold else 0)
     drop(x, 6, dim, key, 7, 0, scale, words, words.view(np.uint16), out)
     np.testing.assert_array_equal(out, x)

@@ -49,11 +49,11 @@ def masks_of(learner: MF, client: int, round_: int, count: int) -> torch.Tensor:
     dim, counter = learner.config.dim, np.uint64(0)
     out = np.ones((count, 3, dim), np.float32)
     key = client_keys(learner.seed, "dropout", round_, np.array([client]))[0]
+    words = np.empty((dim + 3) // 4, np.uint64)
     if learner.config.dropout:
         for mask in out.reshape(-1, dim):
-            counter = fill_dropout(
-                mask, key, np.uint64(counter), learner.threshold, np.float32(1 / (1 - learner.config.dropout))
-            )
+            scale = np.float32(1 / (1 - learner.config.dropout))
+            counter = fill_dropout(mask, words, key, np.uint64(counter), learner.threshold, scale)
     return torch.from_numpy(out).double()
 
 

@@ -56,15 +56,16 @@ def gradients(ptr, slots, users, table, indptr, rows, keys, threshold, scale, va
         mask_u = np.full(dim, np.float32(1.0))
         mask_p = np.full(dim, np.float32(1.0))
         mask_n = np.full(dim, np.float32(1.0))
+        words = np.empty((dim + 3) // 4, np.uint64)
         counter = np.uint64(0)
         total = 0.0
         for k in range(ptr[i], ptr[i + 1]):
             sp = base + slots[k, 0]
             sn = base + slots[k, 1]
             if threshold > 0:
-                counter = fill_dropout(mask_u, keys[i], counter, threshold, scale)
-                counter = fill_dropout(mask_p, keys[i], counter, threshold, scale)
-                counter = fill_dropout(mask_n, keys[i], counter, threshold, scale)
+                counter = fill_dropout(mask_u, words, keys[i], counter, threshold, scale)
+                counter = fill_dropout(mask_p, words, keys[i], counter, threshold, scale)
+                counter = fill_dropout(mask_n, words, keys[i], counter, threshold, scale)
             p = table[rows[sp]]
             q = table[rows[sn]]
             x = np.float32(0.0)

@@ -30,18 +30,15 @@ def below(bits, bound):
 
 
 @njit()
-def fill_dropout(out, key, counter, threshold, scale):
+def fill_dropout(out, words, key, counter, threshold, scale):
     """Fill vector `out` with 0 or `scale`, four 16-bit lanes a draw; return the next counter.
 
-    A lane below `threshold` (0 … 65536) is dropped, so the rate is threshold / 65536.
+    A lane below `threshold` (0 … 65536) is dropped, so the rate is threshold / 65536. `words` uint64
+    ``((out.size + 3) // 4,)`` is room for the draws.
     """
-    dim = out.size
-    words = (dim + 3) // 4
-    for q in range(words):
-        bits = draw(key, counter + np.uint64(q))
-        for lane in range(4):
-            j = 4 * q + lane
-            if j < dim:
-                kept = np.int64((bits >> np.uint64(16 * lane)) & np.uint64(0xFFFF)) >= threshold
-                out[j] = scale if kept else np.float32(0.0)
-    return counter + np.uint64(words)
+    for q in range(words.size):
+        words[q] = draw(key, counter + np.uint64(q))
+    lanes = words.view(np.uint16)
+    for j in range(out.size):
+        out[j] = scale if np.int64(lanes[j]) >= threshold else np.float32(0.0)
+    return counter + np.uint64(words.size)
