@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -44,11 +46,19 @@ class Serve:
         from fedsiege.report.serve import Server, is_loopback, site
 
         with Server(site(self.folder, self.title), self.host, self.port) as server:
+            # A flag cannot be lost, as an exception can that is raised while an object is being destroyed.
+            stop = threading.Event()
+            before = signal.signal(signal.SIGINT, lambda *_: stop.set())
             print(server.url, flush=True)
             if not is_loopback(self.host):
                 print("note: others in the network can read this page; there is no password", file=sys.stderr)
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+            thread.start()
             try:
-                server.serve_forever(poll_interval=0.2)
-            except KeyboardInterrupt:
-                print("\nstopped", file=sys.stderr)
+                while thread.is_alive() and not stop.wait(0.2):
+                    pass
+            finally:
+                signal.signal(signal.SIGINT, before)
+                server.shutdown()
+            print("\nstopped", file=sys.stderr)
         return 0
