@@ -10,6 +10,9 @@ from fedsiege.arena.board import Board
 from fedsiege.arena.board_words import Cell, Grid, Marks
 
 _MARKDOWN = {ord(c): f"\\{c}" for c in "\\`*_{}[]<>|#~"}
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "λ": "lambda", "μ": "mu", "σ": "sigma",
+}  # fmt: skip
 _LATEX = {
     **{ord(c): f"\\{c}" for c in "&%$#_{}"},
     ord("\\"): r"\textbackslash{}",
@@ -26,10 +29,7 @@ _LATEX = {
     ord("≤"): r"$\leq$",
     ord("√"): r"$\surd$",
     ord("·"): r"$\cdot$",
-    **{
-        ord(c): rf"$\{n}$"
-        for c, n in zip("αβγδελμσ", ["alpha", "beta", "gamma", "delta", "epsilon", "lambda", "mu", "sigma"])
-    },
+    **{ord(c): rf"$\{name}$" for c, name in _GREEK.items()},
     ord("\n"): " ",
 }
 

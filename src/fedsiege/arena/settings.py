@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from fedsiege.arena.validate import plain
 from fedsiege.registry import ROOT
 
 PACKAGE = "fedsiege"
@@ -56,11 +57,7 @@ def _value(module: str, node: ast.expr) -> Any:
         value = ast.literal_eval(node)
     except ValueError as error:
         raise _NotLiteral from error
-    return _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    return plain(value)
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:

@@ -30,14 +30,20 @@ def below(bits, bound):
 
 
 @njit()
+def fill_words(words, key, counter):
+    """Fill `words` uint64 with the draws of stream `key` from `counter` on."""
+    for q in range(words.size):
+        words[q] = draw(key, counter + np.uint64(q))
+
+
+@njit()
 def fill_dropout(out, words, key, counter, threshold, scale):
     """Fill vector `out` with 0 or `scale`, four 16-bit lanes a draw; return the next counter.
 
     A lane below `threshold` (0 … 65536) is dropped, so the rate is threshold / 65536. `words` uint64
     ``((out.size + 3) // 4,)`` is room for the draws.
     """
-    for q in range(words.size):
-        words[q] = draw(key, counter + np.uint64(q))
+    fill_words(words, key, counter)
     lanes = words.view(np.uint16)
     for j in range(out.size):
         out[j] = scale if np.int64(lanes[j]) >= threshold else np.float32(0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedsiege.kernels.hashing import draw
+from fedsiege.kernels.hashing import fill_words
 from fedsiege.kernels.jit import njit
 
 EPS = np.float32(1e-8)
@@ -107,9 +107,7 @@ def fill_lanes(words, key, place):
 
     The lanes are those of :func:`fedsiege.kernels.hashing.fill_dropout` from counter ``place * words.size``.
     """
-    first = np.uint64(place) * np.uint64(words.size)
-    for q in range(words.size):
-        words[q] = draw(key, first + np.uint64(q))
+    fill_words(words, key, np.uint64(place) * np.uint64(words.size))
 
 
 @njit()
