@@ -140,6 +140,8 @@ def test_lite_runs_the_small_cnn_and_convnet_where_the_verdict_depends_on_it() -
     assert (config.dataset.samples, config.federation.malicious) == (12_000, 0.3)
     assert (config.model.lr, config.federation.rounds) == (LITE_LR, LITE_ROUNDS)
     assert (config.defense.first, config.defense.later) == LITE_SETTING.caps
+    plain = [one(lite("icml24-table2").id, f"{model}/fashion-mnist/none/none/*") for model in ("cnn", "convnet")]
+    assert [p.federation.rounds for p in plain] == [LITE_ROUNDS, LITE_ROUNDS // 3]
     # 600 images are 19 batches of 32; see LITE_STEPS.
     assert config.defense.virtual_lr == pytest.approx(0.6 * LITE_LR * 19 * 10 / config.defense.inner)
     assert FULL.caps is None

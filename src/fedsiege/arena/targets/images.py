@@ -52,7 +52,10 @@ class Setting:
     models : tuple of str
         Models, the one of the figures first.
     everywhere : bool
-        Whether all models run all cells; else those after the first run backdoors against redefense alone.
+        Whether all models run all cells; else those after the first run only backdoors against redefense and the cell
+        without attack and defense.
+    shorter : dict of str to float
+        Share of the rounds that a model is trained; 1 for those that are not named.
     clients : int
         Number of clients, all in every round.
     malicious : float
@@ -80,6 +83,7 @@ class Setting:
     datasets: tuple[str, ...] = ("fashion-mnist", "cifar-10", "cinic-10")
     models: tuple[str, ...] = ("convnet", "cnn")
     everywhere: bool = True
+    shorter: Mapping[str, float] = field(default_factory=dict)
     clients: int = 100
     malicious: float = 0.28
     shares: tuple[float, ...] = (0.08, 0.28, 0.48, 0.72)
@@ -94,7 +98,7 @@ class Setting:
 
     def holds(self, model: str, attack: str, defense: str) -> bool:
         """Return whether a cell is among those that are run."""
-        special = attack in BACKDOORS and defense == "redefense"
+        special = attack in BACKDOORS and defense == "redefense" or attack == defense == "none"
         return model in self.models and (self.everywhere or special or model == self.models[0])
 
     def iterations(self, dataset: str) -> tuple[int, int]:
@@ -159,8 +163,8 @@ class ImagePoint:
         return self.model, self.dataset
 
     def rounds(self, rounds: int) -> int:
-        """Return the rounds of this cell in a table that is run for so many: fewer with more local epochs."""
-        return max(1, rounds // self.epochs)
+        """Return the rounds of this cell in a table that is run for so many: fewer where each costs more."""
+        return max(1, round(rounds * self.setting.shorter.get(self.model, 1)) // self.epochs)
 
     def config(self, seed: int, rounds: int) -> dict[str, Any]:
         """Return the configuration of this cell for a seed, in the form that YAML holds."""
