@@ -56,6 +56,8 @@ def test_a_finished_run_holds_what_the_folder_promises(finished: Path) -> None:
     assert environment["versions"]["torch"]
     assert not folder.checkpoint.exists()
     assert folder.seconds_per_round() > 0
+    # Neither the first round, which compiles, nor those that evaluate are timed.
+    assert sum(json.loads(line)["rounds"] for line in folder.timing.read_text().splitlines()) == 26
 
 
 def test_detection_is_recomputed_from_the_records(finished: Path) -> None:
