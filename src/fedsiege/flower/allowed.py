@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flwr.app import Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
-from flwr.supercore.run import Run
+
+from fedsiege.flower.outer_grid import OuterGrid
 
 
-class AllowedGrid(Grid):
+class AllowedGrid(OuterGrid):
     """`grid` as it would be without the nodes in `banned`."""
 
     def __init__(self, grid: Grid, banned: Iterable[int]) -> None:
-        self.grid, self.banned = grid, frozenset(banned)
-
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self.grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """Information about the run."""
-        return self.grid.run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        """Return a message to a node."""
-        return self.grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+        super().__init__(grid)
+        self.banned = frozenset(banned)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the ids of nodes that are not banned."""
@@ -39,18 +25,6 @@ class AllowedGrid(Grid):
     def get_nodes(self) -> Iterable[NodeInfo]:
         """Return the nodes that are not banned."""
         return [node for node in self.grid.get_nodes() if node.node_id not in self.banned]
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages."""
-        return self.grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return replies."""
-        return self.grid.pull_messages(message_ids)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Send messages and wait for replies."""
-        return self.grid.send_and_receive(messages, timeout=timeout)
 
 
 def grid_for(inner: Strategy, grid: Grid, banned: Iterable[int], phase: str) -> Grid:

@@ -7,11 +7,10 @@ from copy import deepcopy
 from typing import Any
 
 from flwr.app import Message, RecordDict
-from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from fedsiege.flower.grid import LocalGrid
+from fedsiege.flower.outer_grid import OuterGrid
 from fedsiege.redteam.crew import Ask, Crew
 from fedsiege.redteam.hostile import HOSTILE
 from fedsiege.redteam.records import arrays_key, is_training
@@ -84,7 +83,7 @@ class RedGrid(LocalGrid):
         return replies if self.rewrite is None else self.rewrite(sent, replies, self.ask)
 
 
-class RedProxy(Grid):
+class RedProxy(OuterGrid):
     """Another grid with a coalition behind it, such as the one of Flower's Simulation Engine.
 
     The attacker knows the members that a round has sampled; others cannot be asked. Only ``send_and_receive`` is
@@ -99,39 +98,9 @@ class RedProxy(Grid):
     """
 
     def __init__(self, grid: Grid, red: Rewriter) -> None:
-        self.grid, self.red = grid, red
+        super().__init__(grid)
+        self.red = red
         self.rewrite: Rewrite | None = None
-
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self.grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """Information about the run."""
-        return self.grid.run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        """Return a message to a node."""
-        return self.grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the ids of connected nodes."""
-        return self.grid.get_node_ids()
-
-    def get_nodes(self) -> Iterable[NodeInfo]:
-        """Return connected nodes."""
-        return self.grid.get_nodes()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass messages on."""
-        return self.grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pass replies on, unchanged."""
-        return self.grid.pull_messages(message_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send messages; the coalition rewrites what has come back."""

@@ -211,8 +211,8 @@ def _lite(target: Target) -> Target:
         f"them malicious unless the table says otherwise, {target.rounds} rounds of local SGD at rate {LITE.lr:g}, at "
         f"most {first} iterations of FedREDefense at first and {later} later, {LITE.groups} groups of FLCert, "
         f"{LITE.cold_start} rounds before FLDetector scores and {LITE.window} in its window. `convnet` is run without "
-        f"an attack or a defense and for backdoors under FedREDefense, over a third of the rounds. The paper's values are those of its own, larger setting: they say which "
-        f"way a result should point, not what it should be."
+        f"an attack or a defense and for backdoors under FedREDefense, over a third of the rounds. The paper's values "
+        f"are those of its own, larger setting: they say which way a result should point, not what it should be."
     )
     return replace(
         target, id=f"{target.id}-lite", title=f"{target.title} (lite)", full=target.id, notes=(what, *target.notes)

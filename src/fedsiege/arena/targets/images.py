@@ -98,7 +98,7 @@ class Setting:
 
     def holds(self, model: str, attack: str, defense: str) -> bool:
         """Return whether a cell is among those that are run."""
-        special = attack in BACKDOORS and defense == "redefense" or attack == defense == "none"
+        special = (attack in BACKDOORS and defense == "redefense") or attack == defense == "none"
         return model in self.models and (self.everywhere or special or model == self.models[0])
 
     def iterations(self, dataset: str) -> tuple[int, int]:
