@@ -11,7 +11,7 @@ from fedsiege.arena.config import parse
 from fedsiege.arena.grid import Cell
 from fedsiege.arena.paper import aaai23, settings
 from fedsiege.arena.publish import publish, render
-from fedsiege.arena.reproduce import plan, tabulate
+from fedsiege.arena.reproduce import plan, tabulate, target
 from fedsiege.arena.targets import ATTACKS, FIGURE2, TARGETS
 from fedsiege.errors import ConfigError, RunError
 
@@ -158,7 +158,7 @@ def test_published_runs_are_still_cells_of_their_target(data: Path, tmp_path: Pa
         cell = cells[run["rounds"]][run["cell"]]
         assert cell.config.hash == run["config_hash"]
         key = run["cell"].rpartition("/")[0]
-        assert cell.path == tmp_path / "aaai23" / key / f"seed{run['seed']}-{run['config_hash']}"
+        assert cell.path == tmp_path / target(table["id"]).folder / key / f"seed{run['seed']}-{run['config_hash']}"
 
 
 @pytest.mark.parametrize("data", sorted(RESULTS.glob("*.json")), ids=lambda p: p.stem)
