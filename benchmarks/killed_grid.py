@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,7 +71,11 @@ def killed(words: list[str], out: Path, kills: int, rng: random.Random) -> None:
             print(f"  the grid ended before kill {turn + 1}", flush=True)
             break
         if turn % 2:
-            victim = rng.choice(workers(driver.pid))
+            while not (found := workers(driver.pid)) and driver.poll() is None:
+                time.sleep(0.05)
+            if not found:
+                continue
+            victim = rng.choice(found)
             os.kill(victim, signal.SIGKILL)
             print(f"  worker {victim} killed at {finished(out)} runs", flush=True)
         else:
@@ -118,7 +123,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=6)
     parser.add_argument("--random", type=int, default=0, help="seed of the moments")
     parser.add_argument("--ray", action="store_true")
-    parser.add_argument("--keep", type=Path, help="folder for the runs; there undisturbed runs are not run twice")
+    parser.add_argument("--keep", type=Path, help="folder for the runs; the undisturbed are used again")
     args = parser.parse_args()
     words = ["--card", args.card, "--attacks", *args.attacks, "--defenses", *args.defenses, "--seeds", *args.seeds]
     same = True
@@ -133,6 +138,9 @@ def main() -> int:
             ways.append(("ray", lambda out: through_ray(words, out)))
         tables: list[bytes] = []
         for name, run in ways:
+            if name != "undisturbed":
+                # A finished grid has nothing that could be killed.
+                shutil.rmtree(root / name, ignore_errors=True)
             begin = time.monotonic()
             run(root / name)
             tables.append(export(root / name))
