@@ -13,8 +13,7 @@ from fedsiege.arena.paper import icml24
 from fedsiege.arena.publish import publish, render
 from fedsiege.arena.reproduce import lite, plan, points, tabulate, target
 from fedsiege.arena.targets import LITE, TARGETS
-from fedsiege.arena.targets.icml24 import FULL, LITE_LR, LITE_ROUNDS
-from fedsiege.arena.targets.icml24 import LITE as LITE_SETTING
+from fedsiege.arena.targets.icml24 import FULL, LITE_CNN, LITE_CONVNET, LITE_ROUNDS
 from fedsiege.errors import ConfigError
 
 IDS = [
@@ -138,13 +137,20 @@ def test_lite_runs_the_small_cnn_and_convnet_where_the_verdict_depends_on_it() -
     assert {f for f in found if f[0] == "convnet"} == {("convnet", a, "redefense") for a in ("dba", "scaling")}
     config = one(lite("icml24-table2").id, "cnn/fashion-mnist/fang/redefense/*")
     assert (config.dataset.samples, config.federation.malicious) == (12_000, 0.3)
-    assert (config.model.lr, config.federation.rounds) == (LITE_LR, LITE_ROUNDS)
-    assert (config.defense.first, config.defense.later) == LITE_SETTING.caps
+    assert (config.model.lr, config.federation.rounds) == (LITE_CNN.lr, LITE_ROUNDS)
+    assert (config.defense.first, config.defense.later) == LITE_CNN.caps
     plain = [one(lite("icml24-table2").id, f"{model}/fashion-mnist/none/none/*") for model in ("cnn", "convnet")]
     assert [p.federation.rounds for p in plain] == [LITE_ROUNDS, LITE_ROUNDS // 3]
-    # 600 images are 19 batches of 32; see LITE_STEPS.
-    assert config.defense.virtual_lr == pytest.approx(0.6 * LITE_LR * 19 * 10 / config.defense.inner)
-    assert FULL.caps is None
+    # 600 images are 19 batches of 32; see LITE_CNN.
+    assert config.defense.virtual_lr == pytest.approx(0.6 * LITE_CNN.lr * 19 * 10 / config.defense.inner)
+    assert FULL.recipe.caps is None
+    assert not FULL.recipes
+    large = one(lite("icml24-table1").id, "convnet/fashion-mnist/scaling/*/label-start")
+    assert (large.model.lr, large.defense.schedule) == (LITE_CONVNET.lr, "label-start")
+    assert (large.defense.first, large.defense.later) == LITE_CONVNET.caps
+    assert large.defense.virtual_lr < LITE_CONVNET.lr * 19 * 10 / large.defense.inner / 4
+    for table in ("icml24-table9", "icml24-table10"):
+        assert {p.model for p in points(lite(table).id)} == {"cnn"}
     with pytest.raises(ConfigError, match="aaai23-table1 has no lite form; these have one: icml24-table1"):
         lite("aaai23-table1")
 

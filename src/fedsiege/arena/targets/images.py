@@ -38,6 +38,31 @@ ATTACKS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a model is trained in a setting, and how FedREDefense judges its updates.
+
+    Parameters
+    ----------
+    share : float
+        Share of the setting's rounds that it is trained.
+    lr : float
+        Rate of local SGD.
+    caps : (int, int) or None
+        Most outer iterations of redefense at a client's first participation and later; None: those of Table 7.
+    steps : dict of str to float
+        Rates of redefense that replace Table 7's, which suit the paper's local rate alone.
+    schedule : str
+        Schedule of redefense where a table does not compare schedules.
+    """
+
+    share: float = 1.0
+    lr: float = 1e-3
+    caps: tuple[int, int] | None = None
+    steps: Mapping[str, float] = field(default_factory=dict)
+    schedule: str = "dynamic"
+
+
+@dataclass(frozen=True)
 class Setting:
     """A federation of image classifiers.
 
@@ -54,8 +79,10 @@ class Setting:
     everywhere : bool
         Whether all models run all cells; else those after the first run only backdoors against redefense and the cell
         without attack and defense.
-    shorter : dict of str to float
-        Share of the rounds that a model is trained; 1 for those that are not named.
+    recipe : Recipe
+        How models are trained and judged.
+    recipes : dict of str to Recipe
+        The same for models that need their own.
     clients : int
         Number of clients, all in every round.
     malicious : float
@@ -64,12 +91,6 @@ class Setting:
         Shares to compare in Figure 2.
     samples : int or None
         Training images that are divided; None: all.
-    lr : float
-        Rate of local SGD.
-    caps : (int, int) or None
-        Most outer iterations of redefense at a client's first participation and later; None: those of Table 7.
-    steps : dict of str to float
-        Rates of redefense that replace Table 7's, which suit the paper's local rate alone.
     groups : int
         Groups of FLCert.
     cold_start, window : int
@@ -83,14 +104,12 @@ class Setting:
     datasets: tuple[str, ...] = ("fashion-mnist", "cifar-10", "cinic-10")
     models: tuple[str, ...] = ("convnet", "cnn")
     everywhere: bool = True
-    shorter: Mapping[str, float] = field(default_factory=dict)
+    recipe: Recipe = Recipe()
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
     clients: int = 100
     malicious: float = 0.28
     shares: tuple[float, ...] = (0.08, 0.28, 0.48, 0.72)
     samples: int | None = None
-    lr: float = 1e-3
-    caps: tuple[int, int] | None = None
-    steps: Mapping[str, float] = field(default_factory=dict)
     groups: int = 10
     cold_start: int = 50
     window: int = 10
@@ -101,10 +120,14 @@ class Setting:
         special = (attack in BACKDOORS and defense == "redefense") or attack == defense == "none"
         return model in self.models and (self.everywhere or special or model == self.models[0])
 
-    def iterations(self, dataset: str) -> tuple[int, int]:
+    def of(self, model: str) -> Recipe:
+        """Return how a model is trained and judged."""
+        return self.recipes.get(model, self.recipe)
+
+    def iterations(self, model: str, dataset: str) -> tuple[int, int]:
         """Return the most outer iterations of redefense at a first participation and later."""
         table7 = icml24()["table7"][dataset]
-        return self.caps or (table7["first"], table7["later"])
+        return self.of(model).caps or (table7["first"], table7["later"])
 
 
 @dataclass(frozen=True)
@@ -164,7 +187,7 @@ class ImagePoint:
 
     def rounds(self, rounds: int) -> int:
         """Return the rounds of this cell in a table that is run for so many: fewer where each costs more."""
-        return max(1, round(rounds * self.setting.shorter.get(self.model, 1)) // self.epochs)
+        return max(1, round(rounds * self.setting.of(self.model).share) // self.epochs)
 
     def config(self, seed: int, rounds: int) -> dict[str, Any]:
         """Return the configuration of this cell for a seed, in the form that YAML holds."""
@@ -178,7 +201,7 @@ class ImagePoint:
         return {
             "seed": seed,
             "dataset": dataset,
-            "model": {"name": self.model, "lr": setting.lr, "epochs": self.epochs, "batch": BATCH},
+            "model": {"name": self.model, "lr": setting.of(self.model).lr, "epochs": self.epochs, "batch": BATCH},
             "attack": {"name": self.attack, **ATTACKS.get(self.attack, {})},
             "defense": {"name": self.defense, **(options[self.defense] if len(parts) == 1 else options)},
             "federation": {
@@ -216,14 +239,14 @@ class ImagePoint:
 
         Momentum and N(0, 1) as the first draw are the public code's, and our defaults; the paper says uniform noise.
         """
-        first, later = self.setting.iterations(self.dataset)
+        first, later = self.setting.iterations(self.model, self.dataset)
         table7 = icml24()["table7"][self.dataset]
         return {
             "gamma": 0.6,
             "pairs": 10,
             "inner": 5,
             **{name: table7[name] for name in RATES},
-            **self.setting.steps,
+            **self.setting.of(self.model).steps,
             "first": first * self.epochs,
             "later": round(later * self.epochs / self.cohort),
             # B.3: continuous refines by 60 iterations, intermittent fits as long as at first, every tenth round.
