@@ -24,6 +24,7 @@ from fedsiege.learners.base import (
     Trained,
     VirtualTask,
 )
+from fedsiege.learners.fused import fused
 from fedsiege.learners.local_sgd import Params, Shard, all_at_once, one_by_one
 from fedsiege.metrics.classification import accuracy, success, vote
 from fedsiege.rng import generator, key
@@ -130,6 +131,8 @@ class Classifier:
         if self.device.type == "cpu" and any(isinstance(m, torch.nn.MaxPool2d) for m in module.modules()):
             # On a CPU max pooling is vectorised over channels only; with average pooling the usual order is faster.
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # The same parameters: what one of the two is given, the other has.
+        self.quick = fused(self.module) if self.device.type == "cpu" else self.module
         self.pixels = torch.tensor(images.train.images, device=self.device)
         self.labels = torch.tensor(images.train.labels, device=self.device)
 
@@ -173,8 +176,8 @@ class Classifier:
         return shards
 
     def _sgd(self, model: ModelView, shards: Sequence[Shard]) -> tuple[Params, np.ndarray]:
-        train = all_at_once if self.together else one_by_one
-        return train(self.module, self._params(model), shards, self.config.lr, self.config.batch)
+        train, module = (all_at_once, self.module) if self.together else (one_by_one, self.quick)
+        return train(module, self._params(model), shards, self.config.lr, self.config.batch)
 
     def train(self, model: ModelView, job: Job) -> Trained:
         """Train the clients of the job; see `Learner.train`.
@@ -237,7 +240,7 @@ class Classifier:
 
         def predict(x: torch.Tensor) -> torch.Tensor:
             with torch.no_grad():
-                return torch.cat([self.module(part).argmax(1) for part in x.split(SCORED)])
+                return torch.cat([self.quick(part).argmax(1) for part in x.split(SCORED)])
 
         return predict
 
