@@ -115,14 +115,14 @@ def _table2(setting: Setting) -> Iterator[ImagePoint]:
 
 def _table9(setting: Setting) -> Iterator[ImagePoint]:
     dataset = "cifar-10" if "cifar-10" in setting.datasets else setting.datasets[0]
-    for model in setting.models[: None if setting.everywhere else 1]:
+    for model in setting.whole:
         for schedule, aoi in icml24()["table9"].items():
             paper = {"AOI": aoi} if dataset == "cifar-10" else {}
             yield _point(setting, model, dataset, "fang", "redefense", schedule=schedule, paper=paper)
 
 
 def _table10(setting: Setting) -> Iterator[ImagePoint]:
-    for model in setting.models[: None if setting.everywhere else 1]:
+    for model in setting.whole:
         for dataset in setting.datasets:
             for attack, values in icml24()["table10"].items():
                 paper = in_units(("error", "error std"), values[dataset])

@@ -118,7 +118,12 @@ class Setting:
     def holds(self, model: str, attack: str, defense: str) -> bool:
         """Return whether a cell is among those that are run."""
         special = (attack in BACKDOORS and defense == "redefense") or attack == defense == "none"
-        return model in self.models and (self.everywhere or special or model == self.models[0])
+        return model in self.whole or (model in self.models and special)
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """The models that run all cells."""
+        return self.models if self.everywhere else self.models[:1]
 
     def of(self, model: str) -> Recipe:
         """Return how a model is trained and judged."""
