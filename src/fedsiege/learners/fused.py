@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,9 +21,9 @@ class _NormPool(torch.autograd.Function):
         mean, rstd = x.new_empty(n * c), x.new_empty(n * c)
         out = x.new_empty(n, c, h // 2, w // 2)
         planes = (x.detach().view(n * c, h, w), weight.detach(), bias.detach())
-        norm_pool(
-            *(t.numpy() for t in planes), eps, mean.numpy(), rstd.numpy(), out.view(n * c, h // 2, w // 2).numpy()
-        )
+        made = (mean, rstd, out.view(n * c, h // 2, w // 2))
+        # A float64 would make the whole kernel compute in float64.
+        norm_pool(*(t.numpy() for t in planes), np.float32(eps), *(t.numpy() for t in made))
         ctx.save_for_backward(x, weight, bias, mean, rstd)
         return out
 
