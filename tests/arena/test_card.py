@@ -102,7 +102,7 @@ def test_image_cards_are_the_papers_federation() -> None:
     found = load("img-untargeted-v1").config("none", "none", 0, "beta0.1")
     assert (found.dataset.clients, found.dataset.beta, found.dataset.balanced) == (FULL.clients, 0.1, True)
     assert (found.federation.rounds, found.federation.malicious) == (FULL.rounds, FULL.malicious)
-    assert (found.model.name, found.model.lr, found.model.batch) == ("convnet", FULL.lr, 32)
+    assert (found.model.name, found.model.lr, found.model.batch) == ("convnet", FULL.of("convnet").lr, 32)
     assert not load("img-backdoor-v1").higher_is_better
 
 
