@@ -1,6 +1,8 @@
-"""The fused layer against torch's three, in float64, and when it stands in for them."""
+"""The fused layers against torch's own, in float64, and when they stand in for them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numba
 import numpy as np
@@ -10,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedsiege.learners.fused import NormPool, fused
+from fedsiege.defenses.reconstruction import Optimisation, Problem, reconstruct
+from fedsiege.learners.fused import GreyConv, NormPool, fused
 from fedsiege.learners.local_sgd import Shard, one_by_one
 from fedsiege.learners.networks import conv_net
+from fedsiege.learners.virtual import ModuleTask
+from fedsiege.updates import BlockSpec, ModelSpec
 
 
 def block(channels: int, rng: torch.Generator) -> nn.Sequential:
@@ -107,7 +112,7 @@ def test_bits_do_not_depend_on_threads() -> None:
     [
         (nn.GroupNorm(2, 4), nn.ReLU(), nn.AvgPool2d(2)),
         (nn.GroupNorm(4, 4, affine=False), nn.ReLU(), nn.AvgPool2d(2)),
-        (nn.GroupNorm(4, 4).double(), nn.ReLU(), nn.AvgPool2d(2)),
+        (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2)),
         (nn.GroupNorm(4, 4), nn.GELU(), nn.AvgPool2d(2)),
         (nn.GroupNorm(4, 4), nn.ReLU(), nn.AvgPool2d(3)),
         (nn.GroupNorm(4, 4), nn.ReLU(), nn.AvgPool2d(2, stride=1)),
@@ -129,9 +134,92 @@ def test_networks_that_are_no_plain_sequence_are_left_alone() -> None:
     assert fused(net) is net
 
 
-def test_a_second_derivative_is_refused() -> None:
+@pytest.mark.parametrize(("height", "width"), [(6, 4), (5, 7), (2, 3)])
+def test_first_and_second_derivatives_are_those_of_finite_differences(height: int, width: int) -> None:
+    rng = torch.Generator().manual_seed(4)
+    layer = NormPool(nn.GroupNorm(3, 3).double())
+
+    def make(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+
+    shapes = (2, 3, height, width), (3,), (3,)
+    given = tuple(torch.randn(s, generator=rng, dtype=torch.float64, requires_grad=True) for s in shapes)
+    assert torch.autograd.gradcheck(make, given)
+    assert torch.autograd.gradgradcheck(make, given)
+
+
+def test_a_third_derivative_is_refused() -> None:
     layer = NormPool(nn.GroupNorm(1, 1))
     x = torch.randn(1, 1, 4, 4, requires_grad=True)
     (first,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+        second.sum().backward()
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(1, 3), size=st.tuples(st.integers(1, 3), st.integers(1, 3)), bias=st.booleans(),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_windows_times_weights_are_a_convolution(
+    n: int, size: tuple[int, int], bias: bool, padding: tuple[int, int], seed: int
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    conv = nn.Conv2d(1, 5, size, padding=padding, bias=bias).double()
+    x = torch.randn(n, 1, 6, 4, generator=rng, dtype=torch.float64)
+    weight = torch.randn(conv(x).shape, generator=rng, dtype=torch.float64)
+    for mine, true in zip(gradients(GreyConv(conv), x, weight), gradients(conv, x, weight), strict=True):
+        torch.testing.assert_close(mine, true)
+
+
+def test_other_convolutions_are_left_alone() -> None:
+    rest = nn.GroupNorm(4, 4), nn.ReLU(), nn.AvgPool2d(2)
+    for conv in (
+        nn.Conv2d(2, 4, 3),
+        nn.Conv2d(1, 4, 3, stride=2),
+        nn.Conv2d(1, 4, 3, dilation=2),
+        nn.Conv2d(1, 4, 3, padding="same"),
+        nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"),
+    ):
+        quick = fused(nn.Sequential(conv, *rest))
+        assert isinstance(quick, nn.Sequential)
+        assert quick[0] is conv
+
+
+def test_transforms_see_the_plain_layers() -> None:
+    torch.manual_seed(5)
+    net = conv_net((1, 9, 8), 3, width=4).double()
+    x = torch.randn(2, 3, 1, 9, 8, dtype=torch.float64)
+    params = {name: torch.stack([p, p + 0.1]).detach() for name, p in net.named_parameters()}
+
+    def slopes(module: nn.Module) -> dict[str, torch.Tensor]:
+        def loss(p: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+            return torch.func.functional_call(module, p, (images,)).square().sum()
+
+        return torch.func.vmap(torch.func.grad(loss))(params, x)
+
+    plain = slopes(net)
+    for name, slope in slopes(fused(net)).items():
+        torch.testing.assert_close(slope, plain[name])
+
+
+def test_reconstruction_is_that_of_the_plain_network() -> None:
+    torch.manual_seed(6)
+    net = conv_net((1, 12, 10), 4, width=6)
+    spec = ModelSpec(tuple(BlockSpec(name, tuple(p.shape)) for name, p in net.named_parameters()))
+    task = ModuleTask(net, (1, 12, 10), 4, spec)
+    params = {name: p.detach().clone() for name, p in net.named_parameters()}
+    target = {name: 0.05 * torch.randn(p.shape) for name, p in params.items()}
+    knowledge = {**task.knowledge(3, np.random.default_rng(6)), "rate": torch.tensor(0.3)}
+
+    def plain(p: Mapping[str, torch.Tensor], known: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        output = torch.func.functional_call(net, dict(p), (known["inputs"],))
+        return -(known["labels"].softmax(-1) * output.log_softmax(-1)).mean()
+
+    how = Optimisation({"inputs": 50.0, "labels": 20.0, "rate": 1.0}, inner=3)
+    for dtype in (torch.float64, torch.float32):
+        problem = Problem(params, target, knowledge, 6)
+        ours, true = (reconstruct(loss, problem, how, dtype).curve for loss in (task.loss, plain))
+        assert true[-1] < 0.999 * true[0]
+        np.testing.assert_allclose(ours, true, rtol=1e-9 if dtype is torch.float64 else 1e-4)

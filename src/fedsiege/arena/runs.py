@@ -42,19 +42,13 @@ class Stopped(Exception):
 @contextmanager
 def thread_limit(threads: int | None) -> Iterator[int]:
     """Limit torch and numba to `threads` (default: all cores) for the time of a run; yields the number."""
-    import numba
-    import torch
+    from fedsiege.kernels.heap import keep_freed_memory
+    from fedsiege.kernels.threads import threads as using
 
     count = threads or int(os.environ.get("FEDSIEGE_THREADS", 0)) or os.cpu_count() or 1
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(count)
-    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    numba.set_num_threads(min(count, most))
-    try:
+    keep_freed_memory()
+    with using(count):
         yield count
-    finally:
-        torch.set_num_threads(before[0])
-        numba.set_num_threads(before[1])
 
 
 class Interrupt:

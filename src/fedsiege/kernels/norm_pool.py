@@ -1,7 +1,15 @@
-"""Instance norm, ReLU and 2 × 2 average pooling of planes in one pass, forward and backward.
+"""Instance norm, ReLU and 2 × 2 average pooling in one pass: forward, backward, and backward of the backward.
 
-A plane fits in the first cache, so each is read from memory once; as three operations they read and write it nine
-times over.
+Images lie channel by channel at each pixel (NHWC), so that every loop over channels is one of vectors. An image fits in
+the second cache, so it is read from memory once; as three operations it is read and written nine times over.
+
+With N pixels in a plane (one image's channel), x̂ = (x − μ)·r, r = 1 / √(σ² + ε), y = s·x̂ + t and P the pooling:
+
+    out = P max(y, 0)
+    g   = [y > 0] · Pᵀdout               dt = Σ g     ds = Σ g·x̂
+    dx  = s·r·(g − mean g − x̂·mean(g·x̂))
+
+`norm_pool_twice` is the gradient of ⟨a, dx⟩ + ⟨b, ds⟩ + ⟨c, dt⟩ in `dout`, `x` and `s`.
 """
 
 from __future__ import annotations
@@ -11,73 +19,167 @@ import numpy as np
 
 from fedsiege.kernels.jit import njit
 
-QUARTER = np.float32(0.25)
-
 
 @njit(parallel=True)
 def norm_pool(x, scale, shift, eps, mean, rstd, out):
-    """Fill `out` ``(p, h // 2, w // 2)`` from planes `x` ``(p, h, w)``, and each plane's `mean` and `rstd` ``(p,)``.
+    """Fill `out` ``(n, h // 2, w // 2, c)`` from `x` ``(n, h, w, c)``, and each plane's `mean` and `rstd` ``(n, c)``.
 
-    Plane k belongs to channel k mod c of `scale` and `shift` ``(c,)``; the variance is that of the population.
+    `scale` and `shift` are ``(c,)``; the variance is that of the population. All have the type of `x`, `eps` too.
     """
-    planes, height, width = x.shape
-    size = np.float32(height * width)
-    for k in numba.prange(planes):
-        channel = k % scale.size
-        total = np.float32(0.0)
+    images, height, width, channels = x.shape
+    zero, quarter = x.dtype.type(0), x.dtype.type(0.25)
+    size = x.dtype.type(height * width)
+    for k in numba.prange(images):
+        centre, square = mean[k], rstd[k]
+        centre[:] = zero
+        square[:] = zero
         for i in range(height):
-            row = x[k, i]
             for j in range(width):
-                total += row[j]
-        centre = total / size
-        square = np.float32(0.0)
+                pixel = x[k, i, j]
+                for q in range(channels):
+                    centre[q] += pixel[q]
+        for q in range(channels):
+            centre[q] /= size
         for i in range(height):
-            row = x[k, i]
             for j in range(width):
-                square += (row[j] - centre) * (row[j] - centre)
-        r = np.float32(1.0) / np.sqrt(square / size + eps)
-        mean[k], rstd[k] = centre, r
-        a, b = r * scale[channel], shift[channel]
+                pixel = x[k, i, j]
+                for q in range(channels):
+                    square[q] += (pixel[q] - centre[q]) * (pixel[q] - centre[q])
+        slope = np.empty(channels, x.dtype)
+        for q in range(channels):
+            square[q] = x.dtype.type(1) / np.sqrt(square[q] / size + eps)
+            slope[q] = square[q] * scale[q]
         for i in range(height // 2):
-            top, low, into = x[k, 2 * i], x[k, 2 * i + 1], out[k, i]
             for j in range(width // 2):
-                total = np.float32(0.0)
-                # NaN is not below zero, so it stays.
-                for v in (top[2 * j], top[2 * j + 1], low[2 * j], low[2 * j + 1]):
-                    y = (v - centre) * a + b
-                    total += np.float32(0.0) if y < np.float32(0.0) else y
-                into[j] = total * QUARTER
+                into = out[k, i, j]
+                into[:] = zero
+                for u in range(2):
+                    for v in range(2):
+                        pixel = x[k, 2 * i + u, 2 * j + v]
+                        for q in range(channels):
+                            y = (pixel[q] - centre[q]) * slope[q] + shift[q]
+                            # NaN is not below zero, so it stays.
+                            into[q] += zero if y < zero else y
+                for q in range(channels):
+                    into[q] *= quarter
+
+
+@njit()
+def _clear_rest(image):
+    """Set to zero what no window of two by two covers."""
+    height, width, _ = image.shape
+    for i in range(height // 2 * 2, height):
+        image[i] = 0
+    for j in range(width // 2 * 2, width):
+        image[:, j] = 0
 
 
 @njit(parallel=True)
 def norm_pool_back(x, scale, shift, mean, rstd, dout, dx, dscale, dshift):
-    """Fill `dx` ``(p, h, w)``, and each plane's part of the gradients `dscale` and `dshift` ``(p,)``, from `dout`."""
-    planes, height, width = x.shape
-    size = np.float32(height * width)
-    for k in numba.prange(planes):
-        channel = k % scale.size
-        r, centre = rstd[k], mean[k]
-        a, b = r * scale[channel], shift[channel]
-        total = np.float32(0.0)
-        along = np.float32(0.0)
-        for i in range(height // 2 * 2):
-            row, into, above = x[k, i], dx[k, i], dout[k, i // 2]
+    """Fill `dx` like `x`, and each image's part of the gradients `dscale` and `dshift` ``(n, c)``, from `dout`."""
+    images, height, width, channels = x.shape
+    zero, quarter = x.dtype.type(0), x.dtype.type(0.25)
+    size = x.dtype.type(height * width)
+    for k in numba.prange(images):
+        centre, r, total, along = mean[k], rstd[k], dshift[k], dscale[k]
+        slope, steep = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        total[:] = zero
+        along[:] = zero
+        for q in range(channels):
+            slope[q] = r[q] * scale[q]
+        for i in range(height // 2):
             for j in range(width // 2):
-                for q in (2 * j, 2 * j + 1):
-                    g = above[j] * QUARTER if (row[q] - centre) * a + b > np.float32(0.0) else np.float32(0.0)
-                    into[q] = g
-                    total += g
-                    along += g * (row[q] - centre)
-            for j in range(width // 2 * 2, width):
-                into[j] = np.float32(0.0)
-        for i in range(height // 2 * 2, height):
-            for j in range(width):
-                dx[k, i, j] = np.float32(0.0)
-        dshift[k] = total
-        dscale[k] = along * r
-        total /= size
-        along *= r * r / size
+                above = dout[k, i, j]
+                for u in range(2):
+                    for v in range(2):
+                        pixel, into = x[k, 2 * i + u, 2 * j + v], dx[k, 2 * i + u, 2 * j + v]
+                        for q in range(channels):
+                            away = pixel[q] - centre[q]
+                            g = above[q] * quarter if away * slope[q] + shift[q] > zero else zero
+                            into[q] = g
+                            total[q] += g
+                            along[q] += g * away
+        _clear_rest(dx[k])
+        for q in range(channels):
+            along[q] *= r[q]
+            steep[q] = along[q] * r[q] / size
         for i in range(height):
-            row, into = x[k, i], dx[k, i]
             for j in range(width):
-                into[j] = a * (into[j] - total - (row[j] - centre) * along)
+                pixel, into = x[k, i, j], dx[k, i, j]
+                for q in range(channels):
+                    into[q] = slope[q] * (into[q] - total[q] / size - (pixel[q] - centre[q]) * steep[q])
+
+
+@njit(parallel=True)
+def norm_pool_twice(x, scale, shift, mean, rstd, dout, a, b, c, ddout, dx, dscale):
+    """Fill `ddout` like `dout`, `dx` like `x` and each image's part of `dscale` ``(n, c)``; see the module.
+
+    `a` is like `x`, `b` and `c` are ``(c,)``.
+    """
+    images, height, width, channels = x.shape
+    zero, quarter = x.dtype.type(0), x.dtype.type(0.25)
+    size = x.dtype.type(height * width)
+    for k in numba.prange(images):
+        centre, r = mean[k], rstd[k]
+        slope = np.empty(channels, x.dtype)
+        for q in range(channels):
+            slope[q] = r[q] * scale[q]
+        # Means over the plane of a, g, a·x̂, g·x̂ and a·g; `dx` holds g meanwhile.
+        moments = np.zeros((5, channels), x.dtype)
+        ma, mg, max_, mgx, mag = moments[0], moments[1], moments[2], moments[3], moments[4]
+        for i in range(height // 2):
+            for j in range(width // 2):
+                above = dout[k, i, j]
+                for u in range(2):
+                    for v in range(2):
+                        pixel, into = x[k, 2 * i + u, 2 * j + v], dx[k, 2 * i + u, 2 * j + v]
+                        given = a[k, 2 * i + u, 2 * j + v]
+                        for q in range(channels):
+                            away = pixel[q] - centre[q]
+                            g = above[q] * quarter if away * slope[q] + shift[q] > zero else zero
+                            into[q] = g
+                            mg[q] += g
+                            mgx[q] += g * away
+                            mag[q] += g * given[q]
+        _clear_rest(dx[k])
+        for i in range(height):
+            for j in range(width):
+                pixel, given = x[k, i, j], a[k, i, j]
+                for q in range(channels):
+                    ma[q] += given[q]
+                    max_[q] += given[q] * (pixel[q] - centre[q])
+        base, tilt = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        for q in range(channels):
+            ma[q] /= size
+            mg[q] /= size
+            mag[q] /= size
+            max_[q] *= r[q] / size
+            mgx[q] *= r[q] / size
+            part = mag[q] - ma[q] * mg[q] - max_[q] * mgx[q]
+            dscale[k, q] = size * r[q] * part
+            # The gradient in x̂ is −s·r·(a·mgx + g·max) + b·g; these are its mean, and its mean times x̂ with what
+            # goes by way of r.
+            base[q] = -slope[q] * (ma[q] * mgx[q] + mg[q] * max_[q]) + b[q] * mg[q]
+            twice = max_[q] * mgx[q]
+            tilt[q] = slope[q] * (part - twice - twice) + b[q] * mgx[q]
+        for i in range(height // 2):
+            for j in range(width // 2):
+                into = ddout[k, i, j]
+                into[:] = zero
+                for u in range(2):
+                    for v in range(2):
+                        pixel, given = x[k, 2 * i + u, 2 * j + v], a[k, 2 * i + u, 2 * j + v]
+                        for q in range(channels):
+                            away = pixel[q] - centre[q]
+                            hat = away * r[q]
+                            h = slope[q] * (given[q] - ma[q] - max_[q] * hat) + b[q] * hat + c[q]
+                            into[q] += h if away * slope[q] + shift[q] > zero else zero
+                for q in range(channels):
+                    into[q] *= quarter
+        for i in range(height):
+            for j in range(width):
+                pixel, given, into = x[k, i, j], a[k, i, j], dx[k, i, j]
+                for q in range(channels):
+                    hat = (pixel[q] - centre[q]) * r[q]
+                    along = -slope[q] * (given[q] * mgx[q] + into[q] * max_[q]) + b[q] * into[q]
+                    into[q] = r[q] * (along - base[q] - hat * tilt[q])

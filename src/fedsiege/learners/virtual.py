@@ -11,6 +11,7 @@ from torch import nn
 
 from fedsiege.errors import ConfigError
 from fedsiege.learners.base import ModelView
+from fedsiege.learners.fused import fused
 from fedsiege.updates import ModelSpec, UpdateBatch
 
 SOFT = 0.01
@@ -59,7 +60,7 @@ class ModuleTask:
                 "the model's blocks must be its network's parameters, name by name; "
                 f"blocks {spec.names}, parameters {tuple(name for name, *_ in mine)}"
             )
-        self.module = skeleton(module)
+        self.module = fused(skeleton(module))
         self.input_shape, self.num_classes, self.spec = tuple(input_shape), num_classes, spec
 
     def knowledge(self, count: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:

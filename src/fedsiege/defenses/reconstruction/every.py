@@ -11,6 +11,7 @@ import torch
 from fedsiege.defenses.reconstruction import processes
 from fedsiege.defenses.reconstruction.batched import reconstruct_batched
 from fedsiege.defenses.reconstruction.single import Loss, Optimisation, Problem, Result, reconstruct
+from fedsiege.kernels.threads import threads
 
 Mode = Literal["auto", "single", "batched"]
 
@@ -48,5 +49,6 @@ def reconstruct_all(
             return held.reconstruct(loss, problems, how, dtype)
         except (processes.WorkersFailed, processes.OutOfReach) as error:
             warnings.warn(f"uploads are reconstructed in one process: {error}", RuntimeWarning, stacklevel=2)
-    with processes.one_thread():
+    # Bits must depend neither on cores nor on workers.
+    with threads(1):
         return [reconstruct(loss, problem, how, dtype) for problem in problems]

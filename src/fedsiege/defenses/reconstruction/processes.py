@@ -22,6 +22,8 @@ import numpy as np
 import torch
 
 from fedsiege.defenses.reconstruction.single import Loss, Optimisation, Problem, Result, Tensors, reconstruct
+from fedsiege.kernels.heap import keep_freed_memory
+from fedsiege.kernels.threads import use_threads
 
 
 class WorkersFailed(Exception):
@@ -30,17 +32,6 @@ class WorkersFailed(Exception):
 
 class OutOfReach(Exception):
     """What is to be computed cannot be sent to another process."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread, so that bits depend neither on cores nor on workers."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _arrays(tensors: Tensors) -> dict[str, np.ndarray]:
@@ -57,7 +48,8 @@ def _serve(pipe: Connection) -> None:
     """Answer until the pipe closes: what is common to a call comes first, then one problem after another."""
     # Ctrl-C reaches the whole group, but whether to stop at once is for the main process to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    use_threads(1)
+    keep_freed_memory()
     common: Any = None
     with suppress(EOFError, OSError):
         while True:

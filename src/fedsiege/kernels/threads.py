@@ -1,0 +1,31 @@
+"""How many threads torch and the kernels of numba compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numba
+import torch
+
+
+def use_threads(count: int) -> None:
+    """Let torch and numba compute with `count` threads.
+
+    Both have to be told: where the two share one OpenMP, numba passes its own number on to torch with every kernel.
+    """
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, most))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch and numba compute with `count` threads for a while."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    use_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])

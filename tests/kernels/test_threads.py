@@ -1,0 +1,29 @@
+"""Threads of torch and numba are set together, and given back."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from fedsiege.kernels.norm_pool import norm_pool
+from fedsiege.kernels.threads import threads
+
+
+def run_a_kernel() -> None:
+    x, plane = np.ones((2, 4, 4, 1), np.float32), np.empty((2, 1), np.float32)
+    norm_pool(x, np.ones(1, np.float32), x[0, 0, 0], np.float32(1), plane, plane.copy(), np.empty((2, 2, 2, 1), "f"))
+
+
+def test_a_kernel_changes_nothing_about_the_threads_of_torch() -> None:
+    with threads(1):
+        run_a_kernel()
+        assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)
+
+
+def test_threads_are_given_back_after_an_error_too() -> None:
+    before = torch.get_num_threads(), numba.get_num_threads()
+    with pytest.raises(ValueError, match="stop"), threads(1):
+        raise ValueError("stop")
+    assert (torch.get_num_threads(), numba.get_num_threads()) == before
