@@ -1,6 +1,6 @@
 """A grid of a small card, run three ways: without any incident, killed again and again, and through Ray.
 
-    python benchmarks/killed_grid.py [--card ID] [--seeds 0 1 2 3 4] [--kills 6] [--ray] [--keep DIR]
+    python benchmarks/killed_grid.py [--card ID] [--attacks …] [--defenses …] [--kills 6] [--ray] [--keep DIR]
 
 The grid is six attacks, six defenses and five seeds. Kills are signal 9, to the driver and to a worker by turns, at
 random moments; after a driver's death the same command is given again. With --ray the grid runs on a cluster of one
@@ -120,12 +120,14 @@ def main() -> int:
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS))
     parser.add_argument("--defenses", nargs="+", default=list(DEFENSES))
     parser.add_argument("--seeds", nargs="+", default=list("01234"))
+    parser.add_argument("--degrees", nargs="*", default=[], help="of a card that has several")
     parser.add_argument("--kills", type=int, default=6)
     parser.add_argument("--random", type=int, default=0, help="seed of the moments")
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--keep", type=Path, help="folder for the runs; the undisturbed are used again")
     args = parser.parse_args()
     words = ["--card", args.card, "--attacks", *args.attacks, "--defenses", *args.defenses, "--seeds", *args.seeds]
+    words += ["--degrees", *args.degrees] if args.degrees else []
     same = True
     with tempfile.TemporaryDirectory() as room:
         root = args.keep or Path(room)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from fedsiege.arena.plan import Plan, entrants, parse, read, slug, text
+from fedsiege.defenses.krum import Krum
 from fedsiege.errors import ConfigError
 from tests.arena.games import TINY, tiny
 
@@ -36,6 +37,25 @@ def test_the_same_cell_stands_once() -> None:
 def test_a_mistake_anywhere_is_found_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match="needs"):
         Plan(tiny(), ("none", "scaling")).cells(Path("r"))
+
+
+def test_a_name_means_the_entrant_of_the_card() -> None:
+    krum, other = {"name": "krum", "byzantine": 2}, {"name": "krum", "byzantine": 3}
+    game = tiny(defenses=["none", krum, other, {"name": "normbound", "bound": 0.5}])
+
+    def asked(*defenses: Any) -> list[Any]:
+        return [cell.config.defense for cell in Plan(game, ("none",), defenses, (0,)).cells(Path("r"))]
+
+    assert [(d.name, d.bound) for d in asked("normbound")] == [("normbound", 0.5)]
+    assert [d.byzantine for d in asked("krum")] == [2, 3]
+    assert [d.byzantine for d in asked({"name": "krum"})] == [Krum().byzantine]
+    assert asked("median") == asked({"name": "median"})
+    # What a cell prints as its command means the same cell, defaults included.
+    for spec in (krum, {"name": "krum"}, {"name": "krum", "byzantine": 4}):
+        (cell,) = Plan(game, ("none",), (spec,), (0,)).cells(Path("r"))
+        words = shlex.split(cell.command or "")
+        again = entrants([words[words.index("--defenses") + 1]], "defenses")
+        assert Plan(game, ("none",), again, (0,)).cells(Path("r"))[0].path == cell.path
 
 
 def test_the_command_of_a_cell_makes_the_same_cell() -> None:

@@ -34,7 +34,9 @@ class Plan:
     card : Card
         The game.
     attacks, defenses : tuple
-        Names, or mappings with ``name`` and hyper-parameters; default: the card's entrants.
+        Names, or mappings with ``name`` and hyper-parameters; default: the card's entrants. A name stands for all of
+        the card's entrants of that name, with the hyper-parameters that they have there; a mapping means what it says,
+        so ``{"name": "krum"}`` is Krum with its defaults.
     seeds : tuple of int
         Default: the card's.
     degrees : tuple of str
@@ -67,7 +69,7 @@ class Plan:
         card = self.card
         found: dict[Path, Cell] = {}
         degrees = tuple(dict.fromkeys(map(card.degree, self.degrees or tuple(card.degrees))))
-        players = (self.attacks or card.attacks, self.defenses or card.defenses)
+        players = (named(self.attacks, card.attacks), named(self.defenses, card.defenses))
         for seed, degree, attack, defense in product(self.seeds or card.seeds, degrees, *players):
             config = card.play(attack, defense, seed, degree, self.override, self.plugins)
             values = config.to_dict()
@@ -90,6 +92,17 @@ class Plan:
         words = [*self.words(), "--attacks", text(attack), "--defenses", text(defense), "--seeds", str(config.seed)]
         words += ["--degrees", config.card.degree] if config.card and config.card.degree else []
         return shlex.join([*words, "--out", "again"])
+
+
+def named(asked: Sequence[Spec], entrants: Sequence[Spec]) -> tuple[Spec, ...]:
+    """Return what is meant by entrants that are asked for: see `Plan`; all of the card's if none are."""
+    if not asked:
+        return tuple(entrants)
+    found: list[Spec] = []
+    for spec in asked:
+        mine = [e for e in entrants if spec == (e if isinstance(e, str) else e["name"])]
+        found += mine or [spec]
+    return tuple(found)
 
 
 def text(spec: Spec) -> str:

@@ -33,7 +33,8 @@ class Arena:
     card
         The card: a name, or a YAML file of your own. Without GRID.yaml this is needed; with it, it takes precedence.
     attacks, defenses
-        Names, or mappings such as "{name: lie, z: 0.3}"; default: those of the card.
+        Names, or mappings such as "{name: lie, z: 0.3}"; default: those of the card. A name that the card has stands
+        for its entrant, hyper-parameters included.
     seeds
         Default: those of the card.
     degrees
