@@ -37,8 +37,8 @@ LITE_CONVNET = Recipe(1 / 3, 0.01, caps=(28, 28), steps={"virtual_lr": 0.09}, sc
 paper's schedule needs about 200 at a client's first participation.
 
 The virtual rate, which `label-start` keeps, is a quarter of what the local training asks for (0.38), so an enlarged
-update is out of its reach. In round 1 under DBA honest clients need at most 16, 16 and 20 iterations (seeds 0 to 2), and
-of eighteen attackers the fastest 38, while seventeen are at 0.63 to 0.75 after 40. A larger local rate brings the two
+update is out of its reach. In round 1 under DBA honest clients need at most 16, 16 and 20 iterations (seeds 0 to 2),
+the fastest of eighteen attackers 38, and seventeen are at 0.63 to 0.75 after 40. A larger local rate brings the two
 closer: at 0.02 it was 38 against 41 (seed 0). At 0.005 no better either, 18 against 28 (seed 2), and less is learned.
 """
 
