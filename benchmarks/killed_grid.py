@@ -11,6 +11,7 @@ and whether `fedsiege export` writes the same bytes as for the undisturbed grid;
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -21,6 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from fedsiege.arena.environment import commit
 
 CLI = (sys.executable, "-c", "import sys; from fedsiege.cli.main import main; sys.exit(main(sys.argv[1:]))")
 ATTACKS = ("none", "labelflip", "gaussian", "lie", "fang", "clusterattack")
@@ -38,6 +41,13 @@ def export(root: Path) -> bytes:
     table = root.parent / f"{root.name}.csv"
     subprocess.run([*CLI, "export", str(root), "--out", str(table)], check=True, stdout=subprocess.DEVNULL)
     return table.read_bytes()
+
+
+def of_another_commit(root: Path) -> bool:
+    """Return whether a kept grid was run by other code, so that exports differ by the commit alone."""
+    return root.exists() and any(
+        json.loads(file.read_text())["commit"] != commit() for file in root.rglob("environment.json")
+    )
 
 
 def finished(root: Path) -> int:
@@ -140,7 +150,7 @@ def main() -> int:
             ways.append(("ray", lambda out: through_ray(words, out)))
         tables: list[bytes] = []
         for name, run in ways:
-            if name != "undisturbed":
+            if name != "undisturbed" or of_another_commit(root / name):
                 # A finished grid has nothing that could be killed.
                 shutil.rmtree(root / name, ignore_errors=True)
             begin = time.monotonic()
