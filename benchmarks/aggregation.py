@@ -28,8 +28,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import torch
 
+from fedsiege.defenses.afa import AFA
 from fedsiege.defenses.base import Defense, DefenseView
 from fedsiege.defenses.clustering import Clustering
+from fedsiege.defenses.contra import Contra
 from fedsiege.defenses.fl_trust import FLTrust
 from fedsiege.defenses.flame import Flame
 from fedsiege.defenses.gate import guarded_step
@@ -182,6 +184,8 @@ def measure(n: int, size: int, layout: str, names: list[str], args: Any, with_pe
         "fltrust": FLTrust(),
         "flame": Flame(),
         "clustering": Clustering(weighting="uniform"),
+        "afa": AFA(weighting="uniform"),
+        "contra": Contra(),
     }
     peers = {"byzfl": byzfl_rules(f, world), "flwr": flower_rules(f, world)} if with_peers else {}
     for peer, found in peers.items():
@@ -214,7 +218,18 @@ def measure(n: int, size: int, layout: str, names: list[str], args: Any, with_pe
 
 
 def main() -> None:
-    rules = ["median", "trimmedmean", "krum", "multikrum", "normbound", "fltrust", "flame", "clustering"]
+    rules = [
+        "median",
+        "trimmedmean",
+        "krum",
+        "multikrum",
+        "normbound",
+        "fltrust",
+        "flame",
+        "clustering",
+        "afa",
+        "contra",
+    ]
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", nargs="*", default=["100x1200000"], help="uploads x columns")
     parser.add_argument("--layout", nargs="*", default=["one", "cnn"], choices=["one", "cnn"])
