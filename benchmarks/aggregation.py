@@ -218,18 +218,8 @@ def measure(n: int, size: int, layout: str, names: list[str], args: Any, with_pe
 
 
 def main() -> None:
-    rules = [
-        "median",
-        "trimmedmean",
-        "krum",
-        "multikrum",
-        "normbound",
-        "fltrust",
-        "flame",
-        "clustering",
-        "afa",
-        "contra",
-    ]
+    rules = ["median", "trimmedmean", "krum", "multikrum", "normbound", "fltrust", "flame", "clustering"]
+    rules += ["afa", "contra"]
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", nargs="*", default=["100x1200000"], help="uploads x columns")
     parser.add_argument("--layout", nargs="*", default=["one", "cnn"], choices=["one", "cnn"])

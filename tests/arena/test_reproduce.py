@@ -157,15 +157,9 @@ def test_published_runs_are_still_cells_of_their_target(data: Path, tmp_path: Pa
         for rounds in (None, run["rounds"]):
             if rounds not in cells:
                 cells[rounds] = {c.label: c for c in plan(table["id"], seeds, rounds, root=tmp_path)}
-        cell = next(
-            (
-                c
-                for c in (cells[None][run["cell"]], cells[run["rounds"]][run["cell"]])
-                if c.config.hash == run["config_hash"]
-            ),
-            None,
-        )
-        assert cell is not None
+        usual, asked = (cells[rounds][run["cell"]] for rounds in (None, run["rounds"]))
+        cell = usual if usual.config.hash == run["config_hash"] else asked
+        assert cell.config.hash == run["config_hash"]
         assert cell.config.federation.rounds == run["rounds"]
         key = run["cell"].rpartition("/")[0]
         assert cell.path == tmp_path / target(table["id"]).folder / key / f"seed{run['seed']}-{run['config_hash']}"

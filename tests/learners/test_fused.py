@@ -204,6 +204,12 @@ def test_transforms_see_the_plain_layers() -> None:
         torch.testing.assert_close(slope, plain[name])
 
 
+def test_half_precision_goes_by_the_plain_layers() -> None:
+    net = block(3, torch.Generator().manual_seed(7)).bfloat16()
+    x = torch.randn(2, 3, 6, 4, dtype=torch.bfloat16)
+    assert torch.equal(fused(net)(x), net(x))
+
+
 def test_reconstruction_is_that_of_the_plain_network() -> None:
     torch.manual_seed(6)
     net = conv_net((1, 12, 10), 4, width=6)

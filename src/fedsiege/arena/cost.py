@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from fedsiege.federation.checkpoint import write_atomic
+from fedsiege.heap import give_back_freed_memory
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -27,6 +28,7 @@ def peak_bytes() -> int:
 
 def reset_peak() -> None:
     """Forget the peak of what the process did before, where the system can do that."""
+    give_back_freed_memory()
     try:
         CLEAR.write_text("5", encoding="ascii")
     except OSError:

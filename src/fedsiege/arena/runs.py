@@ -42,8 +42,8 @@ class Stopped(Exception):
 @contextmanager
 def thread_limit(threads: int | None) -> Iterator[int]:
     """Limit torch and numba to `threads` (default: all cores) for the time of a run; yields the number."""
-    from fedsiege.kernels.heap import keep_freed_memory
-    from fedsiege.kernels.threads import threads as using
+    from fedsiege.heap import keep_freed_memory
+    from fedsiege.threads import threads as using
 
     count = threads or int(os.environ.get("FEDSIEGE_THREADS", 0)) or os.cpu_count() or 1
     keep_freed_memory()

@@ -65,41 +65,41 @@ def norm_pool(x, scale, shift, eps, mean, rstd, out):
 
 
 @njit()
-def _clear_rest(image):
-    """Set to zero what no window of two by two covers."""
-    height, width, _ = image.shape
+def _through(image, centre, slope, shift, dout, g, total, along):
+    """Fill `g` ``(h, w, c)`` with what of `dout` ReLU lets through; `total` and `along` are Σ g and Σ g·(x − μ)."""
+    height, width, channels = image.shape
+    zero, quarter = image.dtype.type(0), image.dtype.type(0.25)
+    total[:] = zero
+    along[:] = zero
+    for i in range(height // 2):
+        for j in range(width // 2):
+            above = dout[i, j]
+            for u in range(2):
+                for v in range(2):
+                    pixel, into = image[2 * i + u, 2 * j + v], g[2 * i + u, 2 * j + v]
+                    for q in range(channels):
+                        away = pixel[q] - centre[q]
+                        into[q] = above[q] * quarter if away * slope[q] + shift[q] > zero else zero
+                        total[q] += into[q]
+                        along[q] += into[q] * away
+    # What no window of two by two covers.
     for i in range(height // 2 * 2, height):
-        image[i] = 0
+        g[i] = zero
     for j in range(width // 2 * 2, width):
-        image[:, j] = 0
+        g[:, j] = zero
 
 
 @njit(parallel=True)
 def norm_pool_back(x, scale, shift, mean, rstd, dout, dx, dscale, dshift):
     """Fill `dx` like `x`, and each image's part of the gradients `dscale` and `dshift` ``(n, c)``, from `dout`."""
     images, height, width, channels = x.shape
-    zero, quarter = x.dtype.type(0), x.dtype.type(0.25)
     size = x.dtype.type(height * width)
     for k in numba.prange(images):
         centre, r, total, along = mean[k], rstd[k], dshift[k], dscale[k]
         slope, steep = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-        total[:] = zero
-        along[:] = zero
         for q in range(channels):
             slope[q] = r[q] * scale[q]
-        for i in range(height // 2):
-            for j in range(width // 2):
-                above = dout[k, i, j]
-                for u in range(2):
-                    for v in range(2):
-                        pixel, into = x[k, 2 * i + u, 2 * j + v], dx[k, 2 * i + u, 2 * j + v]
-                        for q in range(channels):
-                            away = pixel[q] - centre[q]
-                            g = above[q] * quarter if away * slope[q] + shift[q] > zero else zero
-                            into[q] = g
-                            total[q] += g
-                            along[q] += g * away
-        _clear_rest(dx[k])
+        _through(x[k], centre, slope, shift, dout[k], dx[k], total, along)
         for q in range(channels):
             along[q] *= r[q]
             steep[q] = along[q] * r[q] / size
@@ -127,27 +127,14 @@ def norm_pool_twice(x, scale, shift, mean, rstd, dout, a, b, c, ddout, dx, dscal
         # Means over the plane of a, g, a·x̂, g·x̂ and a·g; `dx` holds g meanwhile.
         moments = np.zeros((5, channels), x.dtype)
         ma, mg, max_, mgx, mag = moments[0], moments[1], moments[2], moments[3], moments[4]
-        for i in range(height // 2):
-            for j in range(width // 2):
-                above = dout[k, i, j]
-                for u in range(2):
-                    for v in range(2):
-                        pixel, into = x[k, 2 * i + u, 2 * j + v], dx[k, 2 * i + u, 2 * j + v]
-                        given = a[k, 2 * i + u, 2 * j + v]
-                        for q in range(channels):
-                            away = pixel[q] - centre[q]
-                            g = above[q] * quarter if away * slope[q] + shift[q] > zero else zero
-                            into[q] = g
-                            mg[q] += g
-                            mgx[q] += g * away
-                            mag[q] += g * given[q]
-        _clear_rest(dx[k])
+        _through(x[k], centre, slope, shift, dout[k], dx[k], mg, mgx)
         for i in range(height):
             for j in range(width):
-                pixel, given = x[k, i, j], a[k, i, j]
+                pixel, given, g = x[k, i, j], a[k, i, j], dx[k, i, j]
                 for q in range(channels):
                     ma[q] += given[q]
                     max_[q] += given[q] * (pixel[q] - centre[q])
+                    mag[q] += given[q] * g[q]
         base, tilt = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for q in range(channels):
             ma[q] /= size

@@ -82,7 +82,8 @@ def _direct(*tensors: torch.Tensor) -> bool:
 class NormPool(nn.Module):
     """Instance norm, ReLU and 2 × 2 average pooling of images, in one pass on a CPU.
 
-    It can be differentiated twice. Elsewhere, and inside the transforms of ``torch.func``, it is the three layers.
+    It can be differentiated twice. Elsewhere, in half precision and inside the transforms of ``torch.func``, it is the
+    three layers.
 
     Parameters
     ----------
@@ -97,7 +98,8 @@ class NormPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``(n, c, h // 2, w // 2)`` for ``(n, c, h, w)``."""
         tensors = (x, self.weight, self.bias)
-        make = _NormPool.apply if _direct(*tensors) else _plain
+        alike = {t.dtype for t in tensors} in ({torch.float32}, {torch.float64})
+        make = _NormPool.apply if alike and _direct(*tensors) else _plain
         return cast(torch.Tensor, make(*tensors, self.eps))
 
 

@@ -11,7 +11,7 @@ import torch
 from fedsiege.defenses.reconstruction import processes
 from fedsiege.defenses.reconstruction.batched import reconstruct_batched
 from fedsiege.defenses.reconstruction.single import Loss, Optimisation, Problem, Result, reconstruct
-from fedsiege.kernels.threads import threads
+from fedsiege.threads import threads
 
 Mode = Literal["auto", "single", "batched"]
 

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from fedsiege.defenses.reconstruction.single import Loss, Optimisation, Problem, Result, Tensors, reconstruct
-from fedsiege.kernels.heap import keep_freed_memory
-from fedsiege.kernels.threads import use_threads
+from fedsiege.heap import keep_freed_memory
+from fedsiege.threads import use_threads
 
 
 class WorkersFailed(Exception):

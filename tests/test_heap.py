@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from fedsiege.kernels import heap
+from fedsiege import heap
 
 SCRIPT = """
 import resource, sys, torch
-from fedsiege.kernels.heap import keep_freed_memory
+from fedsiege.heap import keep_freed_memory
 assert sys.argv[1] == "no" or keep_freed_memory()
 for _ in range(2):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

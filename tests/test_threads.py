@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedsiege.kernels.norm_pool import norm_pool
-from fedsiege.kernels.threads import threads
+from fedsiege.threads import threads
 
 
 def run_a_kernel() -> None:
