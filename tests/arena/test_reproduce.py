@@ -65,6 +65,8 @@ def test_unknown_targets_and_cells_are_refused_with_the_nearest() -> None:
         plan("aaai23-tabel1")
     with pytest.raises(ConfigError, match="no cell of aaai23-table3 matches"):
         plan("aaai23-table3", cells=["sasrec/*"])
+    with pytest.raises(ConfigError, match=r"matches mf/\*/\{none,lie\}/\*;"):  # braces are no glob
+        plan("aaai23-table1", cells=["mf/ml-1m/none/*", "mf/*/{none,lie}/*"])
 
 
 def fake(cells: list, values: dict[tuple[str, int], float]) -> None:

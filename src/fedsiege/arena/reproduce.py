@@ -35,17 +35,22 @@ def lite(id_: str) -> Target:
 
 
 def points(id_: str, cells: Sequence[str] | None = None) -> list[Point]:
-    """Return the points of a target, narrowed to keys that match one of the globs `cells`."""
+    """Return the points of a target, narrowed to keys that match one of the globs `cells`.
+
+    ConfigError if one of the globs matches none: what it was to name would be missing from the table without a word.
+    """
     wanted = list(target(id_).points())
     if not cells:
         return wanted
-    kept = [p for p in wanted if any(fnmatch(p.key, g) or fnmatch(p.key, g + "/*") for g in cells)]
-    if not kept:
+    matched = {g: {p.key for p in wanted if fnmatch(p.key, g) or fnmatch(p.key, g + "/*")} for g in cells}
+    idle = [g for g, keys in matched.items() if not keys]
+    if idle:
         raise ConfigError(
-            f"no cell of {id_} matches {', '.join(cells)}; cells are called "
+            f"no cell of {id_} matches {', '.join(idle)}; cells are called "
             f"model/dataset/attack/defense/m<share>, such as {wanted[0].key}"
         )
-    return kept
+    kept = set().union(*matched.values())
+    return [p for p in wanted if p.key in kept]
 
 
 def plan(
