@@ -68,11 +68,15 @@ def _describe(values: Mapping[str, Any], keys: Sequence[str]) -> str:
 def _plugin_labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return one label per plug-in: its name, and the hyper-parameters that tell it from its namesakes."""
     flats = [flatten(spec) for spec in specs]
+    namesakes: dict[str, dict[str, dict[str, Any]]] = {}
+    for flat in flats:
+        namesakes.setdefault(str(flat["name"]), {})[_key(flat)] = flat
+    varying = {name: _varying(list(different.values())) for name, different in namesakes.items()}
     labels = []
     for flat in flats:
-        keys = _varying([other for other in flats if other["name"] == flat["name"]])
-        told = _describe(flat, keys)
-        labels.append(f"{flat['name']} ({told})" if told else str(flat["name"]))
+        name = str(flat["name"])
+        told = _describe(flat, varying[name])
+        labels.append(f"{name} ({told})" if told else name)
     return labels
 
 
