@@ -49,7 +49,14 @@ def test_its_status_is_that_of_the_first_call_that_did_not_end_well(tmp_path: Pa
 
 
 def test_a_piece_that_runs_over_is_interrupted_and_may_be_called_again(tmp_path: Path) -> None:
-    assert call("exec sleep 30", tmp_path, piece=1)[0] == 75
+    wait = "for _ in $(seq 200); do sleep 0.1; done"
+    status, made = call(f'trap "echo interrupted >> {tmp_path}/log; exit 130" INT\n{wait}', tmp_path, piece=1)
+    assert status == 75
+    assert made[1:] == ["interrupted"]
+
+
+def test_an_interrupt_by_hand_ends_a_loop_of_pieces(tmp_path: Path) -> None:
+    assert call("exit 130", tmp_path)[0] == 130
 
 
 def test_a_second_call_that_would_be_too_short_is_left_to_the_next_piece(tmp_path: Path) -> None:
