@@ -33,22 +33,32 @@ def uniforms(indptr, rows, width, keys):
 
 
 @njit(parallel=True)
-def laplace_where_flat(indptr, rows, values, later, keys, width):
-    """Copy of `values` with Laplace noise wherever |later − value| ≤ |noise|.
-
-    ``width`` float64 ``(n,)`` is each upload's parameter b (standard deviation √2·b).
-    """
-    out = np.empty_like(values)
-    dim = values.shape[1]
+def signed_tails(indptr, rows, width, keys):
+    """U(0, 1) numbers u (see `uniforms`) as ±2·min(u, 1 − u), with the sign of u − 1/2; float64 ``(nnz, width)``."""
+    out = np.empty((rows.size, width))
     for i in prange(indptr.size - 1):
         for e in range(indptr[i], indptr[i + 1]):
-            first = np.uint64(rows[e]) * np.uint64(dim)
-            for j in range(dim):
+            first = np.uint64(rows[e]) * np.uint64(width)
+            for j in range(width):
                 u = _uniform(keys[i], first + np.uint64(j))
-                # By the inverse of the distribution function; the noise has the sign of u − 1/2.
-                size = -width[i] * np.log(2.0 * min(u, 1.0 - u))
+                out[e, j] = 2.0 * (1.0 - u) if u > 0.5 else -2.0 * u
+    return out
+
+
+@njit(parallel=True)
+def add_where_flat(indptr, values, later, tails, logs, width):
+    """Copy of `values` with Laplace noise wherever |later − value| ≤ |noise|.
+
+    The noise is ``−b·logs`` with the sign of `tails`: the inverse of the distribution function. ``width`` float64
+    ``(n,)`` is each upload's b (standard deviation √2·b).
+    """
+    out = np.empty_like(values)
+    for i in prange(indptr.size - 1):
+        for e in range(indptr[i], indptr[i + 1]):
+            for j in range(values.shape[1]):
+                size = -width[i] * logs[e, j]
                 value = np.float64(values[e, j])
                 if abs(np.float64(later[e, j]) - value) <= size:
-                    value += size if u > 0.5 else -size
+                    value += size if tails[e, j] > 0.0 else -size
                 out[e, j] = value
     return out

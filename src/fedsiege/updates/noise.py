@@ -78,7 +78,10 @@ def laplace_where_flat(
     if not (np.array_equal(indptr, other_indptr) and np.array_equal(rows, other_rows)):
         raise UploadError("consecutive updates of a client must be on the same rows; the learner gave other rows")
     keys = _keys(clients, seed, purpose, round_)
-    out = torch.from_numpy(kernels.laplace_where_flat(indptr, rows, values, other, keys, width))
+    tails = kernels.signed_tails(indptr, rows, values.shape[1], keys)
+    logs = np.abs(tails)
+    np.log(logs, out=logs)  # numpy's is vectorised, numba's is one call of the C library a value
+    out = torch.from_numpy(kernels.add_where_flat(indptr, values, other, tails, logs, width))
     if isinstance(block, RowBlock):
         return RowBlock(block.indptr, block.rows, out, block.num_rows)
     return DenseBlock(out.view(block.n, *block.shape))
