@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -20,6 +23,15 @@ def test_a_kernel_changes_nothing_about_the_threads_of_torch() -> None:
     with threads(1):
         run_a_kernel()
         assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)
+
+
+def test_the_first_call_of_a_process_holds() -> None:
+    code = (
+        "import numba, torch; from fedsiege.threads import use_threads; torch.get_num_threads(); use_threads(1); "
+        "print(torch.get_num_threads(), numba.get_num_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
 
 
 def test_threads_are_given_back_after_an_error_too() -> None:

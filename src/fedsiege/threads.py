@@ -13,10 +13,11 @@ def use_threads(count: int) -> None:
     """Let torch and numba compute with `count` threads.
 
     Both have to be told: where the two share one OpenMP, numba passes its own number on to torch with every kernel.
+    numba goes first, since the first call of all starts its threads, which sets torch's number to that of the cores.
     """
     most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    torch.set_num_threads(count)
     numba.set_num_threads(min(count, most))
+    torch.set_num_threads(count)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,19 @@ def test_an_app_that_hangs_is_stopped(tmp_path: Path) -> None:
     job = plan(read_app(app))[0]
     result = run_jobs([job], tmp_path / "out", timeout=8.0)[job.label]
     assert result["status"] == "timeout"
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has one thread anyway")
+def test_jobs_side_by_side_share_the_cores(tmp_path: Path) -> None:
+    from fedsiege.redteam.audit.runner import run_jobs
+
+    app = write_app(tmp_path, "numpy")
+    server = app / "quickstart_numpy" / "server_app.py"
+    told = "    import numba, torch\n    print('threads', torch.get_num_threads(), numba.get_num_threads())\n"
+    server.write_text(server.read_text().replace("    strategy =", told + "    strategy =", 1))
+    job = plan(read_app(app))[0]
+    run_jobs([job], tmp_path / "out", parallel=os.cpu_count() or 1)
+    assert "threads 1 1" in (tmp_path / "out" / job.label / "log.txt").read_text()
 
 
 @pytest.mark.parametrize(

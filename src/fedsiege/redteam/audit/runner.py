@@ -43,12 +43,10 @@ def _child(folder: str, threads: int) -> None:
     log = os.open(Path(folder) / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
     from fedsiege.redteam.audit.cell import main
+    from fedsiege.threads import use_threads
 
+    use_threads(threads)
     main(Path(folder))
 
 
