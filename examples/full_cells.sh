@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The full cells of FedREDefense on FashionMNIST (convnet, 100 clients, 500 rounds) in pieces of at most ten minutes:
-# all attacks against FedREDefense, and against FedAvg what Table 2 prints. Meant for one accelerator.
+# all attacks against FedREDefense and against FedAvg. Meant for one accelerator.
 #
 #   examples/full_cells.sh OUT [options of `fedsiege reproduce`, such as --seeds 0 1 2 or --dry-run]
 #   until examples/full_cells.sh runs; do [ $? = 75 ] || break; done      # piece after piece, to the end

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fedsiege.arena.config import parse
 from fedsiege.arena.paper import icml24
@@ -72,12 +73,15 @@ def test_targets_hold_the_cells_that_the_paper_prints() -> None:
     def count(id_: str) -> int:
         return len([p for p in TARGETS[id_].points() if p.model == "convnet"])
 
-    # 7 attacks, 2 detectors, 3 data sets; 7 rows, 10 defenses; 4 attacks, 2 rules; 3 schedules; 6 rows.
-    assert [count(i) for i in IDS[:6]] == [42, 210, 24, 42, 3, 18]
+    # 7 attacks, 2 detectors, 3 data sets; 7 rows, 10 defenses, and LIE under two of them; 4 attacks, 2 rules;
+    # 3 schedules; 6 rows.
+    assert [count(i) for i in IDS[:6]] == [42, 216, 24, 42, 3, 18]
     for id_ in IDS[:6]:
         assert {p.model for p in TARGETS[id_].points()} == {"convnet", "cnn"}
     printed = [p for p in TARGETS["icml24-table2"].points() if not p.paper]
-    assert {(p.dataset, p.attack, p.defense) for p in printed} == {("cifar-10", "none", "redefense")}
+    missing = {(p.dataset, p.attack, p.defense) for p in printed if p.attack != "lie"}
+    assert missing == {("cifar-10", "none", "redefense")}
+    assert {p.defense for p in printed if p.attack == "lie"} == {"none", "redefense"}
     assert {p.malicious for p in TARGETS["icml24-fig2"].points()} == {0.08, 0.28, 0.48, 0.72}
     assert max(p.malicious for p in TARGETS["icml24-fig2"].points() if p.defense == "flame") == 0.48
     assert not any(p.defense == "fldetector" for p in TARGETS["icml24-fig5"].points())
@@ -114,6 +118,14 @@ def test_a_cell_takes_the_papers_settings() -> None:
         assert cell.config.to_dict()["defense"].get("weighting", "uniform") == "uniform"
 
 
+def test_the_trigger_is_the_public_codes_in_images_of_any_size() -> None:
+    small, large = (one("icml24-table2", f"cnn/{name}/dba/none/*").attack for name in ("fashion-mnist", "cifar-10"))
+    image = torch.zeros(1, 3, 32, 32)
+    where = torch.nonzero(large.trigger.apply(image))[:, 1:].tolist()
+    assert where == [[0, 24, 26], [0, 25, 25], [0, 26, 24], [0, 26, 26]]
+    assert torch.nonzero(small.trigger.apply(image[:, :1, :28, :28]))[:, 1:].tolist() == where
+
+
 def test_figures_scale_rounds_and_iterations() -> None:
     many = one("icml24-fig4", "*/fang/redefense/m0.28/epochs5")
     assert (many.federation.rounds, many.model.epochs) == (100, 5)
@@ -126,8 +138,9 @@ def test_figures_scale_rounds_and_iterations() -> None:
 def test_tables_and_figures_share_cells() -> None:
     table2 = {c.path for c in plan("icml24-table2")}
     for id_ in ("icml24-table1", "icml24-table8"):
-        # Table 2 leaves LIE out.
-        assert {c.path for c in plan(id_)} - table2 == {c.path for c in plan(id_, cells=["*/lie/*"])}
+        # Of LIE, Table 2 has the rows without a defense and of FedREDefense.
+        others = [c for c in plan(id_, cells=["*/lie/*"]) if "/redefense/" not in c.label]
+        assert {c.path for c in plan(id_)} - table2 == {c.path for c in others}
     (dynamic,) = plan("icml24-table9", cells=["convnet/*/m0.28"], seeds=[0])[-1:]
     assert dynamic.path in table2
 

@@ -156,3 +156,13 @@ def test_plugins_of_a_file_are_known_to_its_configuration(tmp_path: Path, monkey
     assert made.defense.name == "mine-alone"
     # The resolved configuration works from any folder (the file is imported anew, so classes differ).
     assert parse(made.to_dict()).hash == made.hash
+
+
+def test_a_setting_younger_than_stored_runs_appears_only_where_it_is_used() -> None:
+    def of(**settings: object) -> RunConfig:
+        return parse({"dataset": "ml-100k", "attack": {"name": "lie", **settings}})
+
+    assert of().to_dict()["attack"] == of(direction="gradient").to_dict()["attack"] == {"name": "lie", "z": None}
+    assert of(direction="update").to_dict()["attack"]["direction"] == "update"
+    assert of().hash == of(direction="gradient").hash != of(direction="update").hash
+    assert parse(of(direction="update").to_dict()) == of(direction="update")

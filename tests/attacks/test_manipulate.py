@@ -17,6 +17,7 @@ from tests.worlds import World
 COALITION = np.arange(100, 130)
 PRESENT = np.array([107, 101, 110])
 ATTACKS = [MinMax(), MinSum(), MinSum(limit="smallest"), MinMax(start=30.0), MinSum(start=30.0)]
+ATTACKS += [MinMax(direction="update"), MinSum(direction="update", limit="smallest")]
 WORLDS = [World(torch.float64), World(), DenseWorld(torch.float64), DenseWorld()]
 
 
@@ -42,7 +43,7 @@ def holds(attack: Manipulation, point: np.ndarray, honest: np.ndarray, slack: fl
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_bound_holds_and_nothing_farther_would_do(attack: Manipulation, world: World) -> None:
     crafted, honest = attacked(attack, world)
-    mean, std = honest.mean(0), honest.std(0)
+    mean, std = honest.mean(0), honest.std(0) * (-1 if attack.direction == "update" else 1)
     x = crafted.flat().double().numpy()
     assert (x == x[0]).all()
     far = ((x[0] - mean) @ std) / (std @ std)
@@ -122,5 +123,7 @@ def test_ranges(cls: type[Manipulation], field: str, value: float) -> None:
 
 
 def test_limit_is_one_of_two() -> None:
+    with pytest.raises(ConfigError, match=r"minsum\.direction"):
+        MinSum(direction="model")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"minsum\.limit"):
         MinSum(limit="median")  # type: ignore[arg-type]

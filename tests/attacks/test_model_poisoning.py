@@ -38,6 +38,12 @@ def test_lie_shifts_updates_up_as_gradients_go_down() -> None:
         np.testing.assert_allclose(row, expected, rtol=1e-10, atol=1e-15)
 
 
+def test_lie_shifts_updates_down_where_the_formula_is_for_updates() -> None:
+    crafted, honest = attacked(LIE(z=0.7, direction="update"), World(torch.float64))
+    for row in crafted.flat().numpy():
+        np.testing.assert_allclose(row, honest.mean(0) - 0.7 * honest.std(0), rtol=1e-10, atol=1e-15)
+
+
 def test_lie_equals_byzfl() -> None:
     crafted, honest = attacked(LIE(z=0.7), World(torch.float64))
     # byzfl takes the sample variance (n − 1) and adds τ · std to what it is given.
@@ -132,6 +138,8 @@ def test_a_clients_draw_does_not_depend_on_who_else_is_there(attack: Attack) -> 
 def test_ranges() -> None:
     with pytest.raises(ConfigError, match=r"lie\.z"):
         LIE(z=float("nan"))
+    with pytest.raises(ConfigError, match=r"lie\.direction"):
+        LIE(direction="model")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"fang\.low"):
         Fang(low=-1.0)
     with pytest.raises(ConfigError, match=r"fang\.high"):

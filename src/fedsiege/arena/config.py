@@ -126,7 +126,7 @@ class RunConfig:
             "model": named(self.model),
             "attack": named(self.attack),
             "defense": named(self.defense),
-            "federation": _federation(self.federation),
+            "federation": plain(self.federation),
             "server": plain(self.server),
             **({"plugins": list(self.plugins)} if self.plugins else {}),
             **({"card": self.card.to_dict()} if self.card else {}),
@@ -142,14 +142,6 @@ class RunConfig:
     def with_seed(self, seed: int) -> RunConfig:
         """Return the same configuration under another seed."""
         return replace(self, seed=seed)
-
-
-def _federation(config: FederationConfig) -> dict[str, Any]:
-    """Return the section as plain values; a setting younger than stored runs appears only where it is used."""
-    values = plain(config)
-    if config.attackers is None:
-        del values["attackers"]
-    return values
 
 
 def misfit(what: str, name: str, needs: Iterable[str], model: str, provides: Iterable[str]) -> str | None:

@@ -50,9 +50,18 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def plain(value: Any) -> Any:
-    """Return a dataclass (or a container of such) as plain YAML values."""
+    """Return a dataclass (or a container of such) as plain YAML values.
+
+    Fields that a class names in ``younger``, as they came after runs were stored, appear only where they are used, so
+    that those runs keep their hash.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        younger = getattr(value, "younger", ())
+        return {
+            f.name: plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.init and not (f.name in younger and getattr(value, f.name) == f.default)
+        }
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import AttackView
+from fedsiege.checks import require
 from fedsiege.updates import Delta, DenseBlock, RowBlock, UpdateBatch
 from fedsiege.updates.block import Block
 from fedsiege.updates.noise import uniforms
@@ -70,6 +71,16 @@ def each(
         values = craft(values_of(spread).double(), values_of(repeat(std[name], like.n)).double(), u)
         blocks[name] = with_values(spread, values)
     return uploads(like, blocks)
+
+
+def check_direction(field: str, value: object) -> None:
+    """Check in what a deviation is subtracted: in gradients or in updates."""
+    require(value in ("gradient", "update"), field, value, "'gradient' or 'update'")
+
+
+def towards(direction: str) -> float:
+    """Return the sign of a deviation in updates that is subtracted in gradients or in updates: 1 or −1."""
+    return -1.0 if direction == "update" else 1.0
 
 
 def combined(mean: Delta, std: Delta, craft: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> dict[str, Block]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.special import ndtri
 
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
-from fedsiege.attacks.craft import coalition, combined, same_for_all
+from fedsiege.attacks.craft import check_direction, coalition, combined, same_for_all, towards
 from fedsiege.checks import is_real, require
 from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
@@ -37,9 +37,8 @@ def z_max(n: int, m: int) -> float:
 class LIE(AttackBase):
     """LIE: a little is enough; upload the honest mean, shifted by z standard deviations.
 
-    In gradients that is mean − z·std, coordinate by coordinate over the coalition's honest gradients. An
-    update is minus a gradient, so here it is mean + z·std. All malicious clients of a round upload the same
-    vector.
+    That is mean − z·std, coordinate by coordinate over the coalition's honest gradients or updates. All malicious
+    clients of a round upload the same vector.
 
     Reference: Baruch et al., A Little Is Enough, NeurIPS 2019, section 3 (preventing convergence).
 
@@ -47,18 +46,25 @@ class LIE(AttackBase):
     ----------
     z : float, optional
         Number of standard deviations; None takes the paper's formula for this cohort, see `z_max`.
+    direction : {"gradient", "update"}
+        Of what z·std is subtracted. An update is minus a gradient, so with gradients updates are moved up: to mean +
+        z·std. Xie et al., FedREDefense, ICML 2024 (appendix A.2), write the formula for updates.
     """
 
     name: ClassVar[str] = "lie"
     knowledge: ClassVar[Knowledge] = Knowledge.COALITION
+    younger: ClassVar[tuple[str, ...]] = ("direction",)
     z: float | None = None
+    direction: Literal["gradient", "update"] = "gradient"
 
     def __post_init__(self) -> None:
         """Check ranges."""
         require(self.z is None or is_real(self.z), "lie.z", self.z, "a finite number or None")
+        check_direction("lie.direction", self.direction)
 
     def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
         """Replace every upload by the shifted mean."""
         z = z_max(view.cohort, updates.n) if self.z is None else self.z
         mean, std = coalition(view)
-        return same_for_all(updates, combined(mean, std, lambda m, s: m + z * s)), state
+        shift = towards(self.direction) * z
+        return same_for_all(updates, combined(mean, std, lambda m, s: m + shift * s)), state

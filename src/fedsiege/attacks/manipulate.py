@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
-from fedsiege.attacks.craft import combined, same_for_all
+from fedsiege.attacks.craft import check_direction, combined, same_for_all, towards, values_of, with_values
 from fedsiege.attacks.rays import Ray
 from fedsiege.checks import is_real, require
 from fedsiege.learners.base import State
@@ -35,17 +35,20 @@ def largest(fits: Callable[[float], bool], start: float, tolerance: float) -> fl
 
 @dataclass(frozen=True)
 class Manipulation(AttackBase):
-    """The mean of honest updates plus λ standard deviations, λ the largest that the bound of a subclass allows."""
+    """The honest mean, moved by λ standard deviations, λ the largest that the bound of a subclass allows."""
 
     knowledge: ClassVar[Knowledge] = Knowledge.COALITION
+    younger: ClassVar[tuple[str, ...]] = ("direction",)
     start: float = 10.0
     tolerance: float = 1e-5
+    direction: Literal["gradient", "update"] = "gradient"
 
     def __post_init__(self) -> None:
         """Check ranges."""
         for field in ("start", "tolerance"):
             value = getattr(self, field)
             require(is_real(value) and value > 0, f"{self.name}.{field}", value, "a finite number above 0")
+        check_direction(f"{self.name}.direction", self.direction)
 
     def allowed(self, sq_distances: np.ndarray) -> float:
         """Return the bound, given the squared distances among honest updates ``(n, n)``."""
@@ -59,6 +62,8 @@ class Manipulation(AttackBase):
         """Replace every upload by the moved mean."""
         honest = view.honest(view.pool(limit=view.cohort))
         mean, std = honest.moments()
-        ray, bound = Ray.of(honest, std, mean), self.allowed(honest.sq_distances)
+        sign = towards(self.direction)
+        along = {name: with_values(block, sign * values_of(block)) for name, block in std.items()}
+        ray, bound = Ray.of(honest, along, mean), self.allowed(honest.sq_distances)
         far = largest(lambda trial: self.taken(ray.sq_distances(trial)) <= bound, self.start, self.tolerance)
-        return same_for_all(updates, combined(mean, std, lambda m, s: m + far * s)), state
+        return same_for_all(updates, combined(mean, along, lambda m, s: m + far * s)), state

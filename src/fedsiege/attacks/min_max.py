@@ -14,9 +14,9 @@ from fedsiege.attacks.manipulate import Manipulation
 class MinMax(Manipulation):
     """Min-Max: the honest mean, shifted until it is as far from an honest update as two of those can be.
 
-    In gradients that is mean − λ·std, coordinate by coordinate over the coalition's honest gradients. An update is
-    minus a gradient, so here it is mean + λ·std. λ is the largest for which no distance to an honest update exceeds
-    the largest distance between two honest updates. All malicious clients of a round upload the same vector.
+    That is mean − λ·std, coordinate by coordinate over the coalition's honest gradients or updates. λ is the largest
+    for which no distance to an honest update exceeds the largest distance between two honest updates. All malicious
+    clients of a round upload the same vector.
 
     Reference: Shejwalkar & Houmansadr, Manipulating the Byzantine, NDSS 2021, section IV (unknown aggregation rule,
     deviation by standard deviation).
@@ -27,6 +27,9 @@ class MinMax(Manipulation):
         λ at which the search starts; it reaches up to twice that. FedREDefense's public code starts at 30.
     tolerance : float
         The search ends when its steps are no longer than this.
+    direction : {"gradient", "update"}
+        Of what λ·std is subtracted. An update is minus a gradient, so with gradients updates are moved up: to mean +
+        λ·std. FedREDefense's public code subtracts it of updates.
     """
 
     name: ClassVar[str] = "minmax"

@@ -15,10 +15,9 @@ from fedsiege.checks import require
 class MinSum(Manipulation):
     """Min-Sum: the honest mean, shifted until its summed squared distances reach those of an honest update.
 
-    In gradients that is mean − λ·std, coordinate by coordinate over the coalition's honest gradients. An update is
-    minus a gradient, so here it is mean + λ·std. λ is the largest for which the sum of squared distances to all
-    honest updates does not exceed that of an honest update to the others. All malicious clients of a round upload
-    the same vector.
+    That is mean − λ·std, coordinate by coordinate over the coalition's honest gradients or updates. λ is the largest
+    for which the sum of squared distances to all honest updates does not exceed that of an honest update to the
+    others. All malicious clients of a round upload the same vector.
 
     Reference: Shejwalkar & Houmansadr, Manipulating the Byzantine, NDSS 2021, section IV (unknown aggregation rule,
     deviation by standard deviation).
@@ -29,6 +28,9 @@ class MinSum(Manipulation):
         λ at which the search starts; it reaches up to twice that. FedREDefense's public code starts at 30.
     tolerance : float
         The search ends when its steps are no longer than this.
+    direction : {"gradient", "update"}
+        Of what λ·std is subtracted. An update is minus a gradient, so with gradients updates are moved up: to mean +
+        λ·std. FedREDefense's public code subtracts it of updates.
     limit : {"largest", "smallest"}
         Which honest update's sum is the bound: the largest, as in the paper, or the smallest, as in public code.
     """

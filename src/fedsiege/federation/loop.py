@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ class FederationConfig:
         brings. Published code differs in this, and it moves results.
     """
 
+    younger: ClassVar[tuple[str, ...]] = ("attackers",)
     rounds: int = 6000
     cohort: int | float = 50
     malicious: float = 0.01

@@ -23,9 +23,11 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "fang": {"low": 3.0, "high": 4.0},
     # The start and end of the search are the public code's. So is the smallest sum as the bound of Min-Sum, which is
     # also the letter of the paper (A.2: "any benign client"); Shejwalkar and Houmansadr bound by the largest.
-    "minmax": {"start": 30.0, "tolerance": 1e-5},
-    "minsum": {"start": 30.0, "tolerance": 1e-5, "limit": "smallest"},
-    # Factor 3 and class 0: the paper (A.2). Where the trigger sits is the public code's, and our default.
+    # Both and LIE subtract deviations of updates: the public code and, of LIE, the paper.
+    "lie": {"direction": "update"},
+    "minmax": {"direction": "update", "start": 30.0, "tolerance": 1e-5},
+    "minsum": {"direction": "update", "start": 30.0, "tolerance": 1e-5, "limit": "smallest"},
+    # Factor 3 and class 0: the paper (A.2).
     "mpaf": {"scale": 3.0},
     "scaling": {"scale": 3.0, "target": 0},
     "dba": {"scale": 3.0, "target": 0},
@@ -35,6 +37,9 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "adaptive-targeted-labelflip": {"source": 0, "target": 2, "first_step": 2.0, "last_step": 0.125},
 }
 """Hyper-parameters of attacks. LIE takes z from the paper's formula; fang-krum has none that the paper names."""
+
+TRIGGER = ((26, 26), (24, 26), (26, 24), (25, 25))
+"""Pixels of the trigger, the public code's in images of any size. In FashionMNIST's they are our default."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,8 @@ class Setting:
     models : tuple of str
         Models, the one of the figures first.
     everywhere : bool
-        Whether all models run all cells; else those after the first run only backdoors against redefense and the cell
-        without attack and defense.
+        Whether all models run all cells; else those after the first run only backdoors, against redefense and FedAvg,
+        and the cell without attack and defense.
     recipe : Recipe
         How models are trained and judged.
     recipes : dict of str to Recipe
@@ -117,7 +122,7 @@ class Setting:
 
     def holds(self, model: str, attack: str, defense: str) -> bool:
         """Return whether a cell is among those that are run."""
-        special = (attack in BACKDOORS and defense == "redefense") or attack == defense == "none"
+        special = (attack in BACKDOORS and defense in ("none", "redefense")) or attack == defense == "none"
         return model in self.whole or (model in self.models and special)
 
     @property
@@ -207,7 +212,7 @@ class ImagePoint:
             "seed": seed,
             "dataset": dataset,
             "model": {"name": self.model, "lr": setting.of(self.model).lr, "epochs": self.epochs, "batch": BATCH},
-            "attack": {"name": self.attack, **ATTACKS.get(self.attack, {})},
+            "attack": {"name": self.attack, **self._attack()},
             "defense": {"name": self.defense, **(options[self.defense] if len(parts) == 1 else options)},
             "federation": {
                 "rounds": rounds,
@@ -219,6 +224,13 @@ class ImagePoint:
             },
             "server": {"optimizer": "sgd", "lr": 1.0},
         }
+
+    def _attack(self) -> dict[str, Any]:
+        """Return the parameters of the attack."""
+        known = ATTACKS.get(self.attack, {})
+        if self.attack in BACKDOORS and self.dataset != "fashion-mnist":
+            return {**known, "pixels": [list(pixel) for pixel in TRIGGER]}
+        return known
 
     def _defense(self, part: str) -> dict[str, Any]:
         """Return the parameters of a defense: those of appendix A.3; FedAvg and means are unweighted."""
