@@ -67,7 +67,8 @@ def each(
     blocks: dict[str, Block] = {}
     for name, block in mean.items():
         spread = repeat(block, like.n)
-        u = torch.from_numpy(uniforms(spread, like.clients, view.seed, f"{purpose}/{name}", view.round))
+        assert isinstance(spread, RowBlock | DenseBlock)
+        u = uniforms(spread, like.clients, view.seed, f"{purpose}/{name}", view.round)
         values = craft(values_of(spread).double(), values_of(repeat(std[name], like.n)).double(), u)
         blocks[name] = with_values(spread, values)
     return uploads(like, blocks)

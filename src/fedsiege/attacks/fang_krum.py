@@ -14,7 +14,7 @@ from fedsiege.attacks.craft import repeat, same_for_all, values_of, with_values
 from fedsiege.attacks.rays import Ray
 from fedsiege.checks import is_real, require
 from fedsiege.learners.base import State
-from fedsiege.updates import Delta, UpdateBatch
+from fedsiege.updates import Delta, DenseBlock, RowBlock, UpdateBatch
 from fedsiege.updates.noise import uniforms
 
 
@@ -139,7 +139,8 @@ class FangKrum(AttackBase):
         blocks = {}
         for name, block in like.items():
             spread = repeat(block, updates.n)
-            u = torch.from_numpy(uniforms(spread, updates.clients, view.seed, f"{self.name}/{name}", view.round))
+            assert isinstance(spread, RowBlock | DenseBlock)
+            u = uniforms(spread, updates.clients, view.seed, f"{self.name}/{name}", view.round)
             blocks[name] = with_values(spread, torch.special.ndtri(u))
         noise = UpdateBatch(updates.clients, updates.counts, blocks)
         factors = self.epsilon / np.maximum(noise.norms, np.finfo(np.float64).tiny)

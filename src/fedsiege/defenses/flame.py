@@ -44,8 +44,8 @@ def with_noise(delta: Delta, deviation: float, view: DefenseView) -> dict[str, B
     noisy: dict[str, Block] = {}
     for name, block in delta.items():
         assert isinstance(block, RowBlock | DenseBlock)
-        u = torch.from_numpy(uniforms(block, np.zeros(1, np.int64), view.seed, f"flame/{name}", view.round))
-        values = block.values.double() + deviation * torch.special.ndtri(u).to(block.values.device)
+        u = uniforms(block, np.zeros(1, np.int64), view.seed, f"flame/{name}", view.round)
+        values = block.values.double() + deviation * torch.special.ndtri(u)
         noisy[name] = replace(block, values=values.to(block.dtype))
     return noisy
 

@@ -18,7 +18,7 @@ FORMAT = "fedsiege-state-1"
 
 def _flatten(node: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(node, torch.Tensor):
-        tensors[path] = node.contiguous()
+        tensors[path] = node.detach().cpu().contiguous()
         return {"$tensor": path}
     if isinstance(node, np.ndarray):
         tensors[path] = torch.from_numpy(np.ascontiguousarray(node))

@@ -120,7 +120,7 @@ class Classifier:
         self.device = place(self.config.device)
         self.num_clients = partition.clients
         self.classes = len(images.classes)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(self.seed, "init") % 2**63)
             module = self.config.network(images.shape, self.classes)
         if next(module.buffers(), None) is not None:
@@ -142,7 +142,7 @@ class Classifier:
         if self.config.together != "auto":
             return self.config.together == "always"
         convolves = any(isinstance(m, torch.nn.modules.conv._ConvNd) for m in self.module.modules())
-        return self.device.type == "cuda" or not convolves
+        return self.device.type != "cpu" or not convolves
 
     def init(self) -> dict[str, torch.Tensor]:
         """Return the initial parameters."""

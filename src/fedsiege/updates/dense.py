@@ -71,7 +71,7 @@ class DenseBlock:
     @property
     def compiled(self) -> bool:
         """Whether kernels can read the values where they are; torch does the work otherwise."""
-        return not self.values.is_cuda and self.dtype in COMPILED
+        return self.values.device.type == "cpu" and self.dtype in COMPILED
 
     def sq_norms(self) -> np.ndarray:
         """Return squared L2 norms, float64 ``(n,)``."""
@@ -112,7 +112,7 @@ class DenseBlock:
     def products(self, param: torch.Tensor) -> np.ndarray:
         """Return inner products with one vector of the parameter's size, summed in float64, ``(n,)``."""
         flat, other = self.flat, param.reshape(-1)
-        if self.compiled and not param.is_cuda and param.dtype in COMPILED:
+        if self.compiled and param.device.type == "cpu" and param.dtype in COMPILED:
             return matrix.dots(flat.numpy(), other.numpy())
         total = torch.zeros(self.n, dtype=torch.float64)
         for piece, part in zip(flat.split(GRAM_COLUMNS, dim=1), other.split(GRAM_COLUMNS)):

@@ -15,12 +15,19 @@ from fedsiege.updates.dense import DenseBlock
 from fedsiege.updates.sparse import RowBlock
 
 
-def _layout(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ``(indptr, rows, values)``; a dense upload is one row numbered 0."""
+def _layout(block: Block) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return ``(indptr, rows, columns)``; a dense upload is one row numbered 0."""
     if isinstance(block, RowBlock):
-        return block.arrays
+        return *block.arrays[:2], block.shape[1]
+    return np.arange(block.n + 1), np.zeros(block.n, np.int64), math.prod(block.shape)
+
+
+def _values(block: Block) -> np.ndarray:
+    """Return the stored values, a row of the table or a dense upload each."""
+    if isinstance(block, RowBlock):
+        return block.arrays[2]
     assert isinstance(block, DenseBlock)
-    return np.arange(block.n + 1), np.zeros(block.n, np.int64), block.flat.contiguous().numpy()
+    return block.flat.cpu().contiguous().numpy()
 
 
 def _keys(clients: np.ndarray, seed: int, purpose: str, round_: int) -> np.ndarray:
@@ -34,8 +41,8 @@ def stored(block: Block) -> np.ndarray:
     return np.full(block.n, float(math.prod(block.shape)))
 
 
-def uniforms(block: Block, clients: np.ndarray, seed: int, purpose: str, round_: int) -> np.ndarray:
-    """Return U(0, 1) numbers (ends excluded) for each stored value of `block`, float64, in its values' shape.
+def uniforms(block: RowBlock | DenseBlock, clients: np.ndarray, seed: int, purpose: str, round_: int) -> torch.Tensor:
+    """Return U(0, 1) numbers (ends excluded) for each stored value of `block`, float64, where and as its values are.
 
     A number depends on (seed, purpose, round, client, table row, column) alone.
 
@@ -48,9 +55,8 @@ def uniforms(block: Block, clients: np.ndarray, seed: int, purpose: str, round_:
     seed, purpose, round_
         Address; see :mod:`fedsiege.rng`. Blocks of one model need purposes of their own.
     """
-    indptr, rows, values = _layout(block)
-    out = kernels.uniforms(indptr, rows, values.shape[1], _keys(clients, seed, purpose, round_))
-    return out if isinstance(block, RowBlock) else out.reshape(block.n, *block.shape)
+    out = torch.from_numpy(kernels.uniforms(*_layout(block), _keys(clients, seed, purpose, round_)))
+    return out.view(block.values.shape).to(block.values.device)
 
 
 def laplace_where_flat(
@@ -73,15 +79,16 @@ def laplace_where_flat(
     clients, seed, purpose, round_
         Address; see `uniforms`.
     """
-    indptr, rows, values = _layout(block)
-    other_indptr, other_rows, other = _layout(later)
+    indptr, rows, columns = _layout(block)
+    other_indptr, other_rows, _ = _layout(later)
     if not (np.array_equal(indptr, other_indptr) and np.array_equal(rows, other_rows)):
         raise UploadError("consecutive updates of a client must be on the same rows; the learner gave other rows")
     keys = _keys(clients, seed, purpose, round_)
-    tails = kernels.signed_tails(indptr, rows, values.shape[1], keys)
+    tails = kernels.signed_tails(indptr, rows, columns, keys)
     logs = np.abs(tails)
     np.log(logs, out=logs)  # numpy's is vectorised, numba's is one call of the C library a value
-    out = torch.from_numpy(kernels.add_where_flat(indptr, values, other, tails, logs, width))
+    out = torch.from_numpy(kernels.add_where_flat(indptr, _values(block), _values(later), tails, logs, width))
     if isinstance(block, RowBlock):
         return RowBlock(block.indptr, block.rows, out, block.num_rows)
-    return DenseBlock(out.view(block.n, *block.shape))
+    assert isinstance(block, DenseBlock)
+    return DenseBlock(out.view(block.values.shape).to(block.values.device))
