@@ -1,8 +1,8 @@
 """A second device that is really the CPU, to find out without a GPU what would fail on one.
 
-Tensors ``elsewhere`` compute on the CPU, but mix with tensors on the CPU no better than a GPU's do: an operation on both
-raises, and so does numpy. As on a GPU, CPU tensors of no dimension may take part in any operation, and CPU tensors of
-integers and booleans may index.
+Tensors ``elsewhere`` compute on the CPU, but mix with tensors on the CPU no better than a GPU's do: an operation on
+both raises, and so does numpy. As on a GPU, CPU tensors of no dimension may take part in any operation, and CPU tensors
+of integers and booleans may index.
 """
 
 from __future__ import annotations
@@ -107,9 +107,8 @@ class _Calls(TorchFunctionMode):
             return func(*args, **kwargs).to(device)
         if func is torch.Tensor.__setitem__ and isinstance(args[0], Elsewhere):
             target, index, value = args
-            index = (
-                tuple(torch.tensor(i) if isinstance(i, list) else i for i in index if isinstance(index, tuple)) or index
-            )
+            if isinstance(index, tuple):
+                index = tuple(torch.tensor(i) if isinstance(i, list) else i for i in index)
             if isinstance(value, float):
                 value = torch.full((), value, dtype=target.dtype, device=target.device)
             args = (target, index, value)

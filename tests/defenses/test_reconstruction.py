@@ -17,6 +17,7 @@ from fedsiege.defenses.reconstruction import (
     Optimisation,
     Problem,
     Result,
+    batched,
     every,
     processes,
     reconstruct,
@@ -151,6 +152,38 @@ def test_all_at_once_agrees_with_one_by_one(net: Callable[[], nn.Module]) -> Non
             assert list(a.knowledge) == list(b.knowledge)
             np.testing.assert_allclose(a.knowledge["labels"], b.knowledge["labels"], rtol=1e-2, atol=1e-3)
     assert len({r.iterations for r in one}) > 2
+
+
+@pytest.mark.parametrize("cap", [0, 7])
+def test_on_a_gpu_as_many_fit_as_free_memory_holds_of_those_who_step(cap: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+
+    class Trial(batched._Batch):
+        """On the CPU; takes 50 bytes where it makes a step, 10 where not."""
+
+        def __init__(self, loss, problems, how, dtype, device) -> None:  # type: ignore[no-untyped-def]
+            super().__init__(loss, problems, how, dtype, torch.device("cpu"))
+
+        def advance(self) -> list[tuple[int, Result]]:
+            done = super().advance()
+            steps.append(len(self.places))
+            return done
+
+    memory = {
+        "synchronize": None, "reset_peak_memory_stats": None, "memory_allocated": 100, "memory_reserved": 400,
+        "mem_get_info": (700, 2000),
+    }  # fmt: skip
+    for name, value in memory.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 100 + (50 if steps[-1] else 10))
+    monkeypatch.setattr(batched, "_Batch", Trial)
+    world = Digits()
+    # Even an upload below the goal at once, and one that may make no step, is measured with a step.
+    width = batched._width(
+        world.task.loss, problem(world, 1, cap), replace(HOW, goal=9.0), torch.float32, torch.device("cuda")
+    )
+    assert steps == [1]
+    assert width == int(batched.SHARE * (700 + 400 - 100) / 50)
 
 
 def test_batches_hold_parameters_and_shapes_of_their_own() -> None:

@@ -13,7 +13,7 @@ from fedsiege.attacks.label_flip import LabelFlip
 from fedsiege.errors import ConfigError
 from fedsiege.federation.server import ServerConfig, ServerModel
 from fedsiege.learners.base import Goal, Job, Labelled
-from fedsiege.learners.classifier import Classifier, ClassifierConfig
+from fedsiege.learners.classifier import Classifier, ClassifierConfig, full_precision
 from fedsiege.learners.cnn import CNNConfig
 from fedsiege.learners.convnet import ConvNetConfig
 from fedsiege.learners.local_sgd import Shard, all_at_once, one_by_one
@@ -199,10 +199,95 @@ def test_a_module_of_ones_own_trains(monkeypatch) -> None:
     assert made.train(view(made), Job(EVERYONE, 1)).updates.n == 5
 
 
+def with_dropout(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    size = int(np.prod(shape))
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(size, classes))
+
+
+class Thins(torch.nn.Linear):
+    """A layer whose draws no look at its type would tell."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.nn.functional.dropout(x.flatten(1), training=self.training))
+
+
+def thins(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    return Thins(int(np.prod(shape)), classes)
+
+
+def too_narrow(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    return torch.nn.Linear(3, classes)
+
+
+@pytest.mark.parametrize("make", ["with_dropout", "thins"])
+def test_what_a_network_draws_belongs_to_seed_round_and_client(make: str) -> None:
+    made = learner(TorchModuleConfig(make=f"tests.learners.test_classifier:{make}"))
+    assert made.draws
+    assert not made.together
+    before = torch.get_rng_state()
+
+    def flat(clients: list[int], round_: int = 1) -> torch.Tensor:
+        return made.train(view(made), Job(np.array(clients), round_)).updates.flat()
+
+    first = flat([0, 1, 3])
+    torch.manual_seed(9)
+    torch.testing.assert_close(flat([3, 0]), first[[2, 0]], rtol=0, atol=0)
+    assert not torch.equal(flat([0], 2)[0], first[0])
+    torch.set_rng_state(before)
+    flat([0])
+    assert torch.equal(torch.get_rng_state(), before)
+    # The update is not that of a network that drops nothing.
+    made.module.eval()
+    assert not torch.equal(flat([0])[0], first[0])
+
+
+def test_scores_are_those_of_evaluation_mode() -> None:
+    made = learner(TorchModuleConfig(make="tests.learners.test_classifier:with_dropout"))
+    model = view(made)
+    test = made.dataset.dataset.test
+    linear = copy.deepcopy(made.module[2])
+    with torch.no_grad():
+        for name, p in linear.named_parameters():
+            p.copy_(model.param(f"2.{name}"))
+        x = torch.from_numpy(made.dataset.dataset.normalised("test")).flatten(1)
+        right = (linear(x).argmax(1).numpy() == test.labels).mean()
+    for _ in range(2):
+        assert made.evaluate(model, EVERYONE, (), 1)["test"]["TACC"] == pytest.approx(right)
+    assert made.module[1].training
+
+
+def test_samples_that_an_attack_adds_do_not_count() -> None:
+    made = learner()
+
+    def doubled(held: Labelled) -> Labelled:
+        ptr = held.ptr * 2
+        index = np.concatenate([np.tile(np.arange(a, b), 2) for a, b in zip(held.ptr, held.ptr[1:])])
+        return replace(held, ptr=ptr, x=held.x[index], y=held.y[index])
+
+    job = Job(EVERYONE, 1, poison=doubled, poisoned=np.array([False, True, False, True, False]))
+    assert made.train(view(made), job).updates.counts.tolist() == [20, 7, 0, 33, 12]
+
+
+def test_a_gpu_computes_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ((torch.backends.cudnn, "allow_tf32"), (torch.backends.cudnn, "deterministic"))
+    flags += ((torch.backends.cuda.matmul, "allow_tf32"),)
+    before = [getattr(*flag) for flag in flags]
+    try:
+        full_precision(torch.device("cpu"))
+        assert [getattr(*flag) for flag in flags] == before
+        full_precision(torch.device("cuda"))
+        assert [getattr(*flag) for flag in flags] == [False, True, False]
+    finally:
+        for flag, value in zip(flags, before, strict=True):
+            setattr(*flag, value)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         (TorchModuleConfig(make="tests.learners.test_classifier:with_buffers"), "buffers"),
+        (TorchModuleConfig(make="tests.learners.test_classifier:with_dropout", together="always"), "random numbers"),
+        (TorchModuleConfig(make="tests.learners.test_classifier:too_narrow"), r"inputs of shape \(1, 8, 8\)"),
         (TorchModuleConfig(make="tests.learners.test_classifier:nothing"), "AttributeError"),
         (TorchModuleConfig(make="builtins:max"), "not a torch.nn.Module|failed"),
         (CNNConfig(), "at least 10 × 10"),

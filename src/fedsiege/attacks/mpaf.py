@@ -56,6 +56,7 @@ class MPAF(AttackBase):
             state = {"base": _shared(view.model, view.spec)}
         blocks: dict[str, Block] = {}
         for name, block in updates.blocks.items():
+            assert isinstance(block, RowBlock | DenseBlock)
             base = state["base"][name].to(block.values.device)  # A state read from disk is on the CPU.
             if isinstance(block, RowBlock):
                 rows = np.unique(block.arrays[1])

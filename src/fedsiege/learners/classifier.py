@@ -53,7 +53,8 @@ class ClassifierConfig:
         ``"auto"`` (a GPU if there is one), or a torch device.
     together : {"auto", "always", "never"}
         Whether clients train as one batched computation; auto does so on a GPU, and on a CPU for a network without
-        convolutions, where it was measured to be faster (benchmarks/). The updates are equal up to rounding.
+        convolutions, where it was measured to be faster (benchmarks/). The updates are equal up to rounding. Networks
+        that draw random numbers (Dropout) train one by one.
     """
 
     name: ClassVar[str] = ""
@@ -100,12 +101,33 @@ def place(device: str) -> torch.device:
     return found
 
 
+def full_precision(device: torch.device) -> None:
+    """Make float32 mean float32 on a GPU, and convolutions the same from run to run.
+
+    By default cuDNN rounds the factors of convolutions to 10 bits (TF32) and may pick algorithms whose sums depend on
+    chance. Verdicts of FedREDefense shall be those of float64, and runs repeatable.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+
+
+def draws(module: torch.nn.Module, shape: tuple[int, ...]) -> bool:
+    """Return whether training `module` on inputs of `shape` draws random numbers, as Dropout does; it is on the CPU."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        module(torch.zeros((2, *shape)))
+        return not torch.equal(before, torch.get_rng_state())
+
+
 @dataclass
 class Classifier:
     """The learner of a :class:`ClassifierConfig`.
 
-    Each round a client draws its batches anew, addressed by seed, round and client, so its upload has the same bits
-    wherever it stands in the cohort (where clients train together: up to rounding).
+    Each round a client draws its batches anew, and so does its network (Dropout), addressed by seed, round and client,
+    so its upload has the same bits wherever it stands in the cohort (where clients train together: up to rounding).
+    Sample counts are those of the clients' own data; what an attack adds to it does not count.
     """
 
     provides: ClassVar[frozenset[Capability]] = PROVIDES
@@ -118,6 +140,7 @@ class Classifier:
         """Draw the initial network and bring the training images to the device."""
         images, partition = self.dataset.dataset, self.dataset.partition
         self.device = place(self.config.device)
+        full_precision(self.device)
         self.num_clients = partition.clients
         self.classes = len(images.classes)
         with torch.random.fork_rng(devices=[]):
@@ -125,6 +148,18 @@ class Classifier:
             module = self.config.network(images.shape, self.classes)
         if next(module.buffers(), None) is not None:
             raise ConfigError(f"model {self.config.name!r} has buffers (as BatchNorm has), which FedAvg cannot average")
+        try:
+            self.draws = draws(module, images.shape)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(
+                f"model {self.config.name!r} cannot read inputs of shape {images.shape}: {reason}"
+            ) from error
+        if self.draws and self.config.together == "always":
+            raise ConfigError(
+                f"model {self.config.name!r} draws random numbers in training, as Dropout does, and clients that "
+                f"train together cannot each have their own; take {self.config.name}.together = 'never' or 'auto'"
+            )
         self.module = module.to(self.device)
         self.initial = {name: p.detach().clone() for name, p in module.named_parameters()}
         self.spec = ModelSpec(tuple(BlockSpec(name, tuple(p.shape)) for name, p in self.initial.items()))
@@ -141,6 +176,8 @@ class Classifier:
         """Whether clients train as one batched computation."""
         if self.config.together != "auto":
             return self.config.together == "always"
+        if self.draws:
+            return False
         convolves = any(isinstance(m, torch.nn.modules.conv._ConvNd) for m in self.module.modules())
         return self.device.type != "cpu" or not convolves
 
@@ -172,7 +209,8 @@ class Classifier:
             rng = generator(self.seed, purpose, round_, int(client))
             size = rows.stop - rows.start
             order = np.stack([rng.permutation(size) for _ in range(self.config.epochs)])
-            shards.append(Shard(held.x[rows], held.y[rows], order))
+            own = key(self.seed, f"{purpose}/network", round_, int(client)) % 2**63
+            shards.append(Shard(held.x[rows], held.y[rows], order, own))
         return shards
 
     def _sgd(self, model: ModelView, shards: Sequence[Shard]) -> tuple[Params, np.ndarray]:
@@ -201,7 +239,7 @@ class Classifier:
             for where, shard in zip(np.flatnonzero(bad), self._shards(changed, job.round), strict=True):
                 shards[where] = shard
         updates, loss = self._sgd(model, shards)
-        counts = np.array([shard.y.numel() for shard in shards], np.float64)
+        counts = np.diff(self.dataset.partition.ptr)[job.clients].astype(np.float64)
         blocks = {name: DenseBlock(updates[name]) for name in self.spec.names}
         return Trained(UpdateBatch(job.clients, counts, blocks), loss)
 
@@ -239,8 +277,13 @@ class Classifier:
                 p.copy_(model.param(name))
 
         def predict(x: torch.Tensor) -> torch.Tensor:
+            training = [part for part in self.quick.modules() if part.training]
+            self.quick.eval()
             with torch.no_grad():
-                return torch.cat([self.quick(part).argmax(1) for part in x.split(SCORED)])
+                found = torch.cat([self.quick(part).argmax(1) for part in x.split(SCORED)])
+            for part in training:
+                part.training = True
+            return found
 
         return predict
 

@@ -25,11 +25,14 @@ class Shard:
         Inputs and labels.
     order : numpy.ndarray
         int64 ``(epochs, m)``: a permutation of the samples for each epoch.
+    seed : int
+        Of what the network itself draws in training.
     """
 
     x: torch.Tensor
     y: torch.Tensor
     order: np.ndarray
+    seed: int = 0
 
     def batches(self, size: int) -> list[np.ndarray]:
         """Return the samples of each step; the last batch of an epoch may be smaller."""
@@ -61,26 +64,29 @@ def one_by_one(
     loss : numpy.ndarray
         float64 ``(n,)``: mean loss over the client's steps, NaN without samples.
     """
+    device = next(iter(params.values())).device
     own = dict(module.named_parameters())
     names, tensors = list(own), list[torch.Tensor](own.values())
     updates = {name: torch.empty((len(shards), *p.shape), dtype=p.dtype, device=p.device) for name, p in params.items()}
     losses = np.full(len(shards), np.nan)
-    for i, shard in enumerate(shards):
-        with torch.no_grad():
-            torch._foreach_copy_(tensors, [params[name] for name in names])
-        seen = []
-        for step in shard.batches(batch):
-            index = torch.from_numpy(step)
-            loss = cross_entropy(module(shard.x[index]), shard.y[index])
-            grads = torch.autograd.grad(loss, tensors)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for i, shard in enumerate(shards):
             with torch.no_grad():
-                torch._foreach_add_(tensors, grads, alpha=-lr)
-            seen.append(loss.detach())
-        if seen:
-            losses[i] = float(torch.stack(seen).double().mean())
-        with torch.no_grad():
-            for name, tensor in zip(names, tensors, strict=True):
-                torch.sub(tensor, params[name], out=updates[name][i])
+                torch._foreach_copy_(tensors, [params[name] for name in names])
+            torch.manual_seed(shard.seed)
+            seen = []
+            for step in shard.batches(batch):
+                index = torch.from_numpy(step)
+                loss = cross_entropy(module(shard.x[index]), shard.y[index])
+                grads = torch.autograd.grad(loss, tensors)
+                with torch.no_grad():
+                    torch._foreach_add_(tensors, grads, alpha=-lr)
+                seen.append(loss.detach())
+            if seen:
+                losses[i] = float(torch.stack(seen).double().mean())
+            with torch.no_grad():
+                for name, tensor in zip(names, tensors, strict=True):
+                    torch.sub(tensor, params[name], out=updates[name][i])
     return updates, losses
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -22,7 +23,7 @@ from fedsiege.defenses.reconstruction.single import (
 )
 
 SHARE = 0.4
-"""Share of an accelerator's memory that one batch may take."""
+"""Share of an accelerator's free memory that one batch may take."""
 
 ON_CPU = 8
 """Clients at once on a CPU."""
@@ -125,17 +126,20 @@ def _shapes(problem: Problem) -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 
 def _width(loss: Loss, problem: Problem, how: Optimisation, dtype: torch.dtype, device: torch.device) -> int:
-    """Return how many clients fit: on an accelerator by the memory that one of them takes."""
+    """Return how many clients fit: on an accelerator by the memory that one of them takes and what is free."""
     if device.type != "cuda":
         return ON_CPU
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    trial = _Batch(loss, [problem], how, dtype, device)
+    # Whoever may make no step takes less than those who do.
+    trial = _Batch(loss, [replace(problem, cap=max(problem.cap, 1))], replace(how, goal=-math.inf), dtype, device)
     trial.admit([0])
     trial.advance()
     taken = max(torch.cuda.max_memory_allocated(device) - before, 1)
-    return max(1, int(SHARE * torch.cuda.get_device_properties(device).total_memory / taken))
+    # What torch holds and does not use is free as well.
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - before
+    return max(1, int(SHARE * free / taken))
 
 
 def reconstruct_batched(
@@ -154,7 +158,7 @@ def reconstruct_batched(
     Parameters
     ----------
     width : int, optional
-        Clients at once; default: as many as 40 % of the accelerator's memory holds, eight on a CPU.
+        Clients at once; default: as many as 40 % of the accelerator's free memory holds, eight on a CPU.
     """
     results: dict[int, Result] = {}
     groups: dict[object, list[int]] = {}
