@@ -1,12 +1,15 @@
 """Cost of FedREDefense's reconstruction on CPUs, against a plain reference and over worker processes, in one run.
 
     python benchmarks/reconstruction.py [--clients 16 --cap 12 --repeats 5]
+    python benchmarks/reconstruction.py --device cuda --clients 100
 
 The network is the CNN of Table 5 (Xie et al., ICML 2024) without padding, on 28 × 28 grey images made up here. Bars, on
 an idle machine of two cores: an outer iteration at most 1.1 times the reference's on one core, two worker processes at
 least 1.7 times as fast as one, and the same verdicts from all. CPU seconds where one core is measured, wall-clock
 seconds where several are; on a busy machine look at the CPU seconds that the workers took instead (Linux): one
 process's by the busier worker's is what free cores would make of it.
+
+With ``--device cuda`` all clients at once against one after another on that GPU, which should take 20 times as long.
 """
 
 from __future__ import annotations
@@ -14,17 +17,19 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fedsiege.defenses.reconstruction import Optimisation, Problem, reconstruct, reconstruct_all
+from fedsiege.defenses.reconstruction import Optimisation, Problem, Result, reconstruct, reconstruct_all
 from fedsiege.defenses.reconstruction.processes import workers
+from fedsiege.learners.classifier import full_precision
 from fedsiege.learners.virtual import ModuleTask
 from fedsiege.rng import generator
 from fedsiege.updates import BlockSpec, ModelSpec
@@ -101,14 +106,55 @@ def seconds(call: Callable[[], object], clock: Callable[[], float]) -> float:
     return clock() - begin
 
 
+def moved(q: Problem, device: str) -> Problem:
+    """Return a problem on another device."""
+    params, target, known = (
+        {name: t.to(device) for name, t in part.items()} for part in (q.params, q.target, q.knowledge)
+    )
+    return Problem(params, target, known, q.cap)
+
+
+def told_apart(results: Sequence[Result]) -> list[bool]:
+    return [r.error <= GAMMA for r in results]
+
+
+def in_double(task: ModuleTask, problems: Sequence[Problem], how: Optimisation, single: Sequence[Result]) -> None:
+    """Print whether float64 gives the verdicts of float32."""
+    double = reconstruct_all(task.loss, problems, how, torch.float64)
+    gap = max(abs(a.error - b.error) for a, b in zip(single, double))
+    print(f"verdicts like float64's: {told_apart(single) == told_apart(double)} (errors differ by at most {gap:.1e})")
+
+
+def at_once(task: ModuleTask, problems: Sequence[Problem], device: str) -> None:
+    """Measure all clients as one computation against one after another, on one accelerator."""
+
+    def timed(how: Optimisation, mode: Literal["single", "batched"]) -> tuple[float, list[Result]]:
+        reconstruct_all(task.loss, problems[:2], how, mode=mode)
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        results = reconstruct_all(task.loss, problems, how, mode=mode)
+        torch.cuda.synchronize()
+        return time.perf_counter() - begin, results
+
+    for name, how in (("fixed count", Optimisation(RATES)), ("dynamic", Optimisation(RATES, goal=GAMMA))):
+        (slow, one), (fast, many) = timed(how, "single"), timed(how, "batched")
+        same = told_apart(one) == told_apart(many)
+        times = f"one by one {slow:7.2f} s   at once {fast:7.2f} s   times as fast {slow / fast:6.1f}"
+        print(f"all clients, {name:<12} {times}   same verdicts: {same}", flush=True)
+    in_double(task, problems, how, many)
+    print(f"on {torch.cuda.get_device_name(device)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--cap", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    full_precision(torch.device(args.device))
     net = table_5()
     spec = ModelSpec(tuple(BlockSpec(name, tuple(p.shape)) for name, p in net.named_parameters()))
     task = ModuleTask(net, (1, 28, 28), 10, spec)
@@ -123,6 +169,9 @@ def main() -> None:
         f"{sum(p.numel() for p in params.values())} parameters, {args.clients} clients, a quarter inverted", flush=True
     )
 
+    if args.device != "cpu":
+        at_once(task, [moved(q, args.device) for q in problems], args.device)
+        return
     fixed, first = Optimisation(RATES), problems[0]
     ours, reference = [], []
     for _ in range(args.repeats + 1):
@@ -168,6 +217,7 @@ def main() -> None:
     accepted = sum(r.error <= GAMMA for r in serial)
     print(f"verdicts like the reference's: {same} ({accepted} accepted, errors differ by at most {gap:.1e})")
     print(f"workers give the same bits: {bits}   iterations {[r.iterations for r in serial]}")
+    in_double(task, longer, dynamic, serial)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def _named(row: Mapping[str, Any], varied: bool) -> list[str]:
-    """Return the cells that say what was run."""
+def _named(row: Mapping[str, Any], usual: str | None) -> list[str]:
+    """Return the cells that say what was run; `usual` is what rows without a variant are called, None without any."""
     return [
         f"{row['model']}, {row['dataset']}",
         f"{100 * row['malicious']:g} %",
         row["defense"] + (" (told the count)" if row["told"] else ""),
-        *([row["variant"] or "as in the paper"] if varied else []),
+        *([row["variant"] or usual] if usual else []),
         row["attack"],
     ]
 
@@ -80,11 +80,13 @@ def _measures(data: Mapping[str, Any], names: Sequence[str]) -> tuple[list[str],
 def render(data: Mapping[str, Any]) -> str:
     """Return the Markdown page of a published table (`fedsiege.arena.publish.evidence`)."""
     varied = any(row["variant"] for row in data["rows"])
+    smaller = data["id"].endswith(("-lite", "-small"))
+    usual = ("as noted below" if smaller else "as in the paper") if varied else None
     own, body = _measures(data, data["measures"]) if "measures" in data else _losses(data)
     head = ["model, data", "malicious", "defense", *(["variant"] if varied else []), "attack", *own, "seeds"]
     lines = [f"# {data['title']}", "", data["about"], "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row, cells in zip(data["rows"], body):
-        lines.append("| " + " | ".join([*_named(row, varied), *cells, str(row["seeds"])]) + " |")
+        lines.append("| " + " | ".join([*_named(row, usual), *cells, str(row["seeds"])]) + " |")
     lines += ["", *[f"- {note}" for note in data["notes"]], "", "```console", f"$ {data['command']}", "```", ""]
     made = f"Commit: {', '.join(data['commits'])}. Hardware: {'; '.join(data['hardware'])}. Paper: {data['paper']}."
     lines += [f"{made} Every seed's values are in `{data['id']}.json` beside this page.", ""]
