@@ -62,7 +62,7 @@ class FedREDefense(Filter):
     learning rate stays at `virtual_lr`, which therefore has to suit the local training: local steps × local rate ×
     classes / `inner`. In the lite form of the icml24 targets (FashionMNIST, the Tables' CNN), at steps tuned on its
     first seed, honest first uploads took 0 to 9 iterations on three seeds where ``"dynamic"`` took 7 to 102. Crafted
-    uploads come below `gamma` sooner too, LIE after 14 where ``"dynamic"`` takes 143, so `first` and `later` have to be
+    uploads come below `gamma` sooner too, LIE (on gradients) after 14 where ``"dynamic"`` takes 143, so `first` and `later` have to be
     small, 10 to 12 there; the defaults would let them pass. As with ``"dynamic"``, no cap is right for all: in rounds 2
     to 4 one honest client took 13 iterations, and LIE by a client honest until then passed after 11.
     ``benchmarks/schedules.py`` prints both sides. With `convnet` a virtual rate of a quarter of that product keeps
@@ -74,6 +74,10 @@ class FedREDefense(Filter):
     ``aoi``, their mean over the clients that were not expelled before (averaged optimization iterations, Appendix
     B.3), and ``curves``, the error of each upload before outer step 0, 1, 2, 4, 8, … and at its end (None where not
     finite; empty where there was no fit).
+
+    No training leaves the model as it is, so an upload of zeros has error 1 and expels its client without a fit. One
+    with NaN or infinity is rejected before it gets here, and its client stays: training that diverged once is no
+    attack.
 
     Reference: Xie et al., FedREDefense, ICML 2024, Algorithms 1 and 2, Appendix B.3.
 

@@ -24,7 +24,7 @@ LITE_CNN = Recipe(lr=0.02, caps=(125, 400), steps={"virtual_lr": 0.456, "input_l
 
 The local rate decides how well a budget tells LIE from training: six of twenty clients may shift their mean by 0.37
 standard deviations only, so most of that upload is training. In round 1 honest clients need at most 66, 102 and 90
-iterations (seeds 0 to 2) and LIE more than 143 at this rate; at 0.05 it was 83 against 96.
+iterations (seeds 0 to 2) and LIE, on gradients, more than 143 at this rate; at 0.05 it was 83 against 96.
 
 19 local steps times the rate, over the five virtual steps, times ten classes (the virtual loss is a mean over them)
 would give a virtual rate of 0.76; at that the knowledge kept from one round overshoots in the next and may diverge, at
