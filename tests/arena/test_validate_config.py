@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsiege import registry
-from fedsiege.arena.config import RunConfig, parse, read
+from fedsiege.arena.config import DatasetConfig, RunConfig, parse, read
+from fedsiege.arena.data import load_dataset
+from fedsiege.arena.runs import assemble
+from fedsiege.cli.data import Info
+from fedsiege.data.federated import FederatedImages
+from fedsiege.data.partition import make
 from fedsiege.defenses.compose import Pipeline
-from fedsiege.errors import ConfigError
+from fedsiege.errors import ConfigError, DataError
+from fedsiege.rng import generator
 
 BASE: dict[str, Any] = {"dataset": "synthetic"}
 
@@ -166,3 +174,69 @@ def test_a_setting_younger_than_stored_runs_appears_only_where_it_is_used() -> N
     assert of(direction="update").to_dict()["attack"]["direction"] == "update"
     assert of().hash == of(direction="gradient").hash != of(direction="update").hash
     assert parse(of(direction="update").to_dict()) == of(direction="update")
+
+
+def test_digits_need_nothing_but_their_name() -> None:
+    made = parse({"dataset": "digits"})
+    assert made.model.name == "mlp"
+    federation, info = assemble(made)
+    assert federation.learner.num_clients == 100
+    assert info["source"] == "scikit-learn"
+    for name in ("fashion-mnist", "cifar-10", "cinic-10"):
+        assert parse({"dataset": name}).model.name == "cnn"
+    assert parse({"dataset": "digits", "model": "convnet"}).model.name == "convnet"
+
+
+def held(seed: int = 3, **given: Any) -> FederatedImages:
+    data = load_dataset(DatasetConfig(**{"name": "digits", "clients": 20, **given}), seed)
+    assert isinstance(data, FederatedImages)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, {"partition": "dirichlet"}),
+        ({"beta": 0.3, "minimum": 40}, {"partition": "dirichlet", "beta": 0.3, "minimum": 40}),
+        ({"balanced": False, "minimum": 1}, {"partition": "dirichlet", "unbalanced": True, "minimum": 1}),
+        ({"partition": "shards", "shards": 4}, {"partition": "shards", "per_client": 4}),
+        ({"partition": "iid"}, {"partition": "iid"}),
+    ],
+)
+def test_a_run_has_the_partition_that_data_info_shows(
+    settings: dict[str, Any], words: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = held(**settings)
+    labels = data.dataset.train.labels
+    Info("digits", clients=20, seed=3, json=True, out=tmp_path / "p.png", **words)()
+    shown = json.loads(capsys.readouterr().out)["partition"]
+    assert data.partition.counts(labels, 10).tolist() == shown["counts"]
+    # Numbers alone may agree by chance: the very images are those of the generator with that address.
+    named = {k: shown[k] for k in ("beta", "per_client", "minimum", "balanced") if k in shown}
+    expected = make(shown["partition"], labels, 20, generator(3, "partition"), **named)
+    assert np.array_equal(data.partition.index, expected.index)
+    assert np.array_equal(data.partition.ptr, expected.ptr)
+
+
+def test_the_minimum_of_a_dirichlet_partition() -> None:
+    uneven = {"balanced": False, "beta": 0.1}
+    few = held(**uneven, minimum=0).partition.sizes
+    assert few.min() < 10 <= held(**uneven).partition.sizes.min()
+    assert held(**uneven, minimum=20).partition.sizes.min() >= 20
+    with pytest.raises(DataError, match="use at most 14 clients or a smaller `minimum`"):
+        held(minimum=100)
+    with pytest.raises(ConfigError, match="minimum=-1"):
+        held(minimum=-1)
+    for kind in ("iid", "shards"):
+        with pytest.raises(ConfigError, match=f"dataset.minimum applies to partition dirichlet only, not to {kind}"):
+            held(partition=kind, minimum=3)
+    with pytest.raises(ConfigError, match=r"dataset\.minimum applies to images only"):
+        load_dataset(DatasetConfig(name="synthetic", minimum=3), 0)
+
+
+def test_a_minimum_is_stored_only_where_it_is_asked_for() -> None:
+    plain, asked = parse({"dataset": "digits"}), parse({"dataset": {"name": "digits", "minimum": 5}})
+    assert "minimum" not in plain.to_dict()["dataset"]
+    assert asked.to_dict()["dataset"]["minimum"] == 5
+    assert plain.hash != asked.hash
+    assert parse(asked.to_dict()) == asked

@@ -279,3 +279,84 @@ def test_generated_data_have_no_file() -> None:
 def test_the_platform_cache_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDSIEGE_CACHE", raising=False)
     assert cache.cache_folder().name == "fedsiege"
+
+
+PARTS = {"a": b"pixels", "b": b"labels"}
+
+
+@pytest.fixture
+def pinned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty_machine: Path) -> Path:
+    """`gowalla` in two files, plain or compressed, of two known copies; returns the folder to put them in."""
+    one = tuple(sums(content) for content in PARTS.values())
+    other = tuple(sums(content[::-1]) for content in PARTS.values())
+    layouts = tuple(
+        Layout((f"gowalla/a{end}", f"gowalla/b{end}"), "lightgcn", one, copies=(other,)) for end in ("", ".gz")
+    )
+    monkeypatch.setitem(CARDS, "gowalla", dataclasses.replace(CARDS["gowalla"], layouts=layouts))
+    monkeypatch.setenv("FEDSIEGE_DATA", str(tmp_path))
+    (tmp_path / "gowalla").mkdir()
+    return tmp_path / "gowalla"
+
+
+def put(folder: Path, contents: dict[str, bytes], end: str = "", level: int = 9) -> None:
+    for name, content in contents.items():
+        (folder / (name + end)).write_bytes(gzip.compress(content, level) if end else content)
+
+
+@pytest.mark.parametrize(("end", "levels"), [("", [0]), (".gz", [0, 1, 9])])
+def test_plain_and_compressed_files_share_their_sums(pinned: Path, end: str, levels: list[int]) -> None:
+    for level in levels:
+        for turned in (False, True):
+            put(pinned, {name: part[::-1] if turned else part for name, part in PARTS.items()}, end, level)
+            found = cache.find("gowalla")
+            assert found is not None
+            assert [file.name for file in found.files] == [f"a{end}", f"b{end}"]
+            # What a run stores is the sum of the file on the disk.
+            assert cache.sums(found.files).split()[0] == f"a{end}={sums((pinned / f'a{end}').read_bytes())}"
+
+
+@pytest.mark.parametrize(("end", "what"), [("", "SHA-256"), (".gz", "SHA-256 of what it unpacks to")])
+def test_a_changed_byte_is_refused(pinned: Path, end: str, what: str) -> None:
+    for turned in (False, True):
+        good = {name: part[::-1] if turned else part for name, part in PARTS.items()}
+        odd = b"?" + good["b"][1:]
+        put(pinned, {**good, "b": odd}, end)
+        with pytest.raises(DataError) as error:
+            locate("gowalla")
+        text = str(error.value)
+        assert text.startswith(f"{pinned / ('b' + end)} is not the gowalla it claims to be: {what} {sums(odd)}, ")
+        # Held to the copy that the other file is of.
+        assert f"expected {sums(good['b'])}; remove it and download http" in text
+
+
+def test_files_of_two_copies_do_not_belong_together(pinned: Path) -> None:
+    put(pinned, {"a": PARTS["a"], "b": PARTS["b"][::-1]})
+    with pytest.raises(DataError, match=f"b is not the gowalla .*, expected {sums(PARTS['b'])}"):
+        locate("gowalla")
+
+
+@pytest.mark.parametrize("damage", ["half", "page", "bits"])
+def test_a_damaged_gzip_file_is_named(pinned: Path, damage: str) -> None:
+    put(pinned, PARTS, ".gz")
+    file = pinned / "b.gz"
+    whole = file.read_bytes()
+    file.write_bytes({"half": whole[:-9], "page": b"<html>", "bits": whole[:12] + b"\xff\xff" + whole[14:]}[damage])
+    with pytest.raises(DataError, match=r"b\.gz is damaged, not a whole gzip file .*; remove it and fetch") as error:
+        locate("gowalla")
+    assert str(error.value).startswith(str(file))
+    assert "\n" not in str(error.value)
+
+
+def test_unpacked_sums_are_computed_once_per_version(tmp_path: Path) -> None:
+    file = tmp_path / "x.gz"
+    file.write_bytes(gzip.compress(b"one"))
+    cache._unpacked_sha256.cache_clear()
+    assert cache.content_sha256(file) == cache.content_sha256(file) == sums(b"one")
+    assert cache._unpacked_sha256.cache_info().misses == 1
+    file.write_bytes(gzip.compress(b"other one"))
+    assert cache.content_sha256(file) == sums(b"other one")
+    with pytest.raises(DataError, match="cannot be read"):
+        cache.content_sha256(tmp_path / "absent.gz")
+    for name in ("x.tar.gz", "x.parquet"):
+        (tmp_path / name).write_bytes(file.read_bytes())
+        assert cache.content_sha256(tmp_path / name) == sums(file.read_bytes())

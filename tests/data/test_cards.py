@@ -14,11 +14,26 @@ def test_the_catalog() -> None:
     assert names("images") == ["fashion-mnist", "cifar-10", "cinic-10", "digits"]
     for name, known in CARDS.items():
         assert known.name == name
-        assert all(len(layout.files) == len(layout.sha256) for layout in known.layouts)
+        for layout in known.layouts:
+            for copy in (layout.sha256, *layout.copies):
+                assert len(copy) == len(layout.files)
+                assert [sum is None for sum in copy] == [sum is None for sum in layout.sha256]
+                assert all(sum is None or (len(sum) == 64 and int(sum, 16) >= 0) for sum in copy)
         assert (known.remote is None) == (not known.layouts)
         assert (known.kind == "images") == (known.pictures is not None)
         if known.further:
             assert len(known.layouts[-1].files) == 1 + len(known.further)
+
+
+def test_which_images_are_pinned() -> None:
+    free = {file for name in names("images") for layout in CARDS[name].layouts
+            for file, sum in zip(layout.files, layout.sha256) if sum is None}  # fmt: skip
+    assert free == {
+        "cifar-10/cifar-10-batches-bin", "cifar-10/cifar-10-batches-py",
+        "cinic-10/train", "cinic-10/test", "cinic-10/CINIC-10.tar.gz",
+    }  # fmt: skip
+    plain, packed = CARDS["fashion-mnist"].layouts
+    assert (plain.sha256, plain.copies) == (packed.sha256, packed.copies)
 
 
 def test_unknown_names_get_the_nearest() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fedsiege.data import CARDS, ImageDataset, ImageSet, _decoded, fetch, load, load_images, locate
+from fedsiege.data.cache import find
 from fedsiege.data.cards import Remote
 from fedsiege.data.image_info import describe_images
 from fedsiege.errors import DataError
@@ -118,14 +119,21 @@ def test_describe() -> None:
 def small_fashion(server: Server, monkeypatch: pytest.MonkeyPatch, empty_machine: Path, tmp_path: Path) -> Server:  # noqa: F811
     """`fashion-mnist` of a few images, served from this machine with published MD5 sums."""
     folder = write_idx(tmp_path / "source", made(20, (1, 28, 28), 0), made(10, (1, 28, 28), 1))
-    remotes = []
+    remotes, unpacked = [], []
     for file in FASHION.layouts[-1].files:
         content = (folder / Path(file).name).read_bytes()
+        unpacked.append(hashlib.sha256(gzip.decompress(content)).hexdigest())
         server.files["/" + Path(file).name] = content
         remotes.append(Remote(f"{server.address}/{Path(file).name}", "md5:" + hashlib.md5(content).hexdigest()))
     assert FASHION.pictures is not None
     pictures = dataclasses.replace(FASHION.pictures, train=20, test=10)
-    small = dataclasses.replace(FASHION, remote=remotes[0], further=tuple(remotes[1:]), pictures=pictures)
+    small = dataclasses.replace(
+        FASHION,
+        remote=remotes[0],
+        further=tuple(remotes[1:]),
+        pictures=pictures,
+        layouts=tuple(dataclasses.replace(one, sha256=tuple(unpacked)) for one in FASHION.layouts),
+    )
     monkeypatch.setitem(CARDS, "fashion-mnist", small)
     return server
 
@@ -159,6 +167,8 @@ def test_a_wrong_file_is_refused(small_fashion: Server, empty_machine: Path) -> 
 def test_a_part_of_a_named_set_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty_machine: Path) -> None:
     monkeypatch.setenv("FEDSIEGE_DATA", str(tmp_path))
     write_idx(tmp_path / "fashion-mnist", made(20, (1, 28, 28), 0), made(10, (1, 28, 28), 1), "")
+    unpinned = tuple(dataclasses.replace(one, sha256=(None,) * 4, copies=()) for one in FASHION.layouts)
+    monkeypatch.setitem(CARDS, "fashion-mnist", dataclasses.replace(FASHION, layouts=unpinned))
     with pytest.raises(DataError, match=r"20 \+ 10 images of \(1, 28, 28\) in 10 classes instead of 60000 \+ 10000"):
         load_images("fashion-mnist")
 
@@ -240,3 +250,24 @@ def test_the_real_ones(name: str) -> None:
     expected = {"fashion-mnist": (0.2860,), "cifar-10": (0.4914, 0.4822, 0.4465)}[name]
     mean = [data.train.images[:, c].mean() / 255 for c in range(data.shape[0])]
     assert np.allclose(mean, expected, atol=2e-3)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["fashion-mnist", "cifar-10"])
+def test_a_changed_byte_of_the_real_ones_is_refused(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    need(name)
+    found = find(name)
+    assert found is not None
+    monkeypatch.setenv("FEDSIEGE_DATA", str(tmp_path))
+    for file in found.files:
+        # The others stay what they are: links to what is checked already.
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / file.name).symlink_to(file)
+    odd = tmp_path / name / found.files[-1].name
+    content = bytearray(gzip.decompress(odd.read_bytes()) if odd.suffix == ".gz" else odd.read_bytes())
+    content[-1000] ^= 1
+    odd.unlink()
+    odd.write_bytes(gzip.compress(content, 1) if odd.suffix == ".gz" else content)
+    with pytest.raises(DataError, match=rf"is not the {name} it claims to be: .* remove it and download http") as error:
+        locate(name)
+    assert str(error.value).startswith(str(odd))

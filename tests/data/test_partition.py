@@ -154,7 +154,8 @@ def test_absent_classes_and_one_client() -> None:
         (lambda: dirichlet(LABELS, 3, 0, rng()), ConfigError, "beta=0"),
         (lambda: dirichlet(LABELS, 3, float("nan"), rng()), ConfigError, "beta=nan"),
         (lambda: dirichlet(LABELS, 3, 1, rng(), minimum=-1), ConfigError, "minimum=-1"),
-        (lambda: dirichlet(LABELS, 61, 1, rng()), DataError, "use at most 60 clients or a smaller minimum"),
+        (lambda: dirichlet(LABELS, 61, 1, rng()), DataError, "use at most 60 clients or a smaller `minimum`"),
+        (lambda: dirichlet(LABELS, 1, 1, rng(), minimum=601), DataError, "601 each; use a smaller `minimum`"),
         (
             lambda: dirichlet(LABELS, 50, 0.01, rng(), balanced=False),
             DataError,

@@ -49,6 +49,8 @@ class DatasetConfig:
         Concentration of the Dirichlet distribution over labels, > 0; small is far from IID (0.1).
     balanced : bool or None
         Whether a Dirichlet partition gives all clients equally many samples (true).
+    minimum : int or None
+        Samples that each client of a Dirichlet partition must hold, at least 0 (10).
     shards : int or None
         Shards of one label that each client gets (2).
     samples : int or None
@@ -66,6 +68,7 @@ class DatasetConfig:
     partition: Literal["dirichlet", "iid", "shards"] | None = None
     beta: float | None = None
     balanced: bool | None = None
+    minimum: int | None = None
     shards: int | None = None
     samples: int | None = None
 
@@ -225,6 +228,14 @@ def is_images(data: DatasetConfig) -> bool:
     return images.is_images(str(data.name or data.path), data.format)
 
 
+def _default_model(data: DatasetConfig) -> str:
+    """Return the name of the model that a configuration without one takes."""
+    if not is_images(data):
+        return "mf"
+    # The CNN's two poolings leave nothing of 8 × 8 pixels.
+    return "mlp" if data.name == "digits" else "cnn"
+
+
 SECTIONS = ("dataset", "model", "attack", "defense", "federation", "server", "seed", "plugins", "card")
 
 
@@ -235,7 +246,8 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
     ----------
     values : mapping
         Sections ``dataset``, ``model``, ``attack``, ``defense``, ``federation``, ``server``, ``seed``, ``plugins``
-        and ``card``; all but ``dataset`` have defaults.
+        and ``card``; all but ``dataset`` have defaults. The model's is ``mf`` for interactions, ``cnn`` for images
+        and ``mlp`` for ``digits``.
     base : Path, optional
         Folder to which relative paths refer.
 
@@ -268,7 +280,7 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
     if data.path is not None:
         data = replace(data, path=str((folder / data.path).resolve()))
     card = build(CardRef, values["card"], "card") if values.get("card") else None
-    model = plugin("models", values.get("model") or ("cnn" if is_images(data) else "mf"))
+    model = plugin("models", values.get("model") or _default_model(data))
     sections = {name: {**getattr(model, name, {}), **(values.get(name) or {})} for name in ("federation", "server")}
     return RunConfig(
         data,

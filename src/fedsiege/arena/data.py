@@ -17,7 +17,7 @@ from fedsiege.data.synthetic import synthetic
 from fedsiege.errors import ConfigError
 from fedsiege.rng import generator
 
-DIVIDING = ("clients", "partition", "beta", "balanced", "shards", "samples")
+DIVIDING = ("clients", "partition", "beta", "balanced", "minimum", "shards", "samples")
 
 
 def _images(config: DatasetConfig, seed: int) -> FederatedImages:
@@ -25,6 +25,9 @@ def _images(config: DatasetConfig, seed: int) -> FederatedImages:
     for name in ("users", "items", "interactions"):
         if getattr(config, name) is not None:
             raise ConfigError(f"dataset.{name} applies to `synthetic` only")
+    kind = config.partition or "dirichlet"
+    if config.minimum is not None and kind != "dirichlet":
+        raise ConfigError(f"dataset.minimum applies to partition dirichlet only, not to {kind}; leave it out")
     images = load_images(config.name or Path(str(config.path)), format=config.format)
     rng = generator(seed, "partition")
     kept = np.arange(len(images.train))
@@ -33,13 +36,14 @@ def _images(config: DatasetConfig, seed: int) -> FederatedImages:
             raise ConfigError(f"dataset.samples = {config.samples} must lie between 1 and {kept.size}")
         kept = np.sort(rng.permutation(kept.size)[: config.samples])
     divided = partition.make(
-        config.partition or "dirichlet",
+        kind,
         images.train.labels[kept],
         100 if config.clients is None else config.clients,
         rng,
         beta=0.1 if config.beta is None else config.beta,
         balanced=config.balanced is not False,
         per_client=config.shards or 2,
+        minimum=partition.MINIMUM if config.minimum is None else config.minimum,
     )
     return FederatedImages(images, partition.Partition(divided.ptr, kept[divided.index]))
 

@@ -20,11 +20,15 @@ class Layout:
         Loader's name: ``movielens``, ``recbole``, ``lightgcn`` or ``checkins`` for interactions; ``idx``,
         ``cifar-binary``, ``cifar-pickle``, ``parquet`` or ``folders`` for images.
     sha256 : tuple of str or None, as long as `files`
-        Known sums; None is not checked.
+        Known sums; that of a ``.gz`` file (not of a ``.tar.gz``) is the sum of what it unpacks to, since the same
+        content may be compressed in many ways. None is not checked.
     exact_last : bool
         Whether the last line of each user is the user's latest item although the file has no timestamps.
     exact : bool
         Whether loading must give exactly the counts of the card.
+    copies : tuple of tuple of str or None, each as long as `files`
+        Known sums of further copies. Files are held to one copy as a whole: the images of one and the labels of
+        another would not belong together.
     """
 
     files: tuple[str, ...]
@@ -32,6 +36,7 @@ class Layout:
     sha256: tuple[str | None, ...]
     exact_last: bool = False
     exact: bool = True
+    copies: tuple[tuple[str | None, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,12 @@ platform's own), and is downloaded from its official address into the cache if i
 archives are checked against the MD5 sums that GroupLens publishes, and what is taken out of them against a
 pinned SHA-256 where the genuine file's sum is known. SNAP publishes no sum for Gowalla: it is pinned by trust
 on first use, that is, the SHA-256 of the first download is written beside the file (``….sha256``) and every
-later use must agree with it; so is CINIC-10. FashionMNIST and CIFAR-10 are checked against the published MD5
-sums when they are downloaded, and their SHA-256 is written down in the same way.
+later use must agree with it; so is CINIC-10. FashionMNIST's files and CIFAR-10's archives are checked against a
+published sum when they are downloaded, and at every use against a pinned SHA-256.
+
+A pinned sum of a ``.gz`` file is that of what it unpacks to (`content_sha256`), so that one sum serves a file plain
+and compressed, by whichever program; a sum that was written down, and the one that a run stores, is that of the
+file on the disk (`sha256`). Folders are not checked.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +94,43 @@ def _sha256(path: str, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_sha256(path: Path) -> str:
+    """Return the SHA-256 of what a ``.gz`` file unpacks to, and of any other file (a ``.tar.gz`` too) its own.
+
+    Computed once per process and version of the file.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or is not a whole gzip file.
+    """
+    if not _is_packed(path):
+        return sha256(path)
+    try:
+        state = path.stat()
+        return _unpacked_sha256(str(path.resolve()), state.st_size, state.st_mtime_ns)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path} is damaged, not a whole gzip file ({error}); remove it and fetch the data set again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; check the path and its rights") from error
+
+
+def _is_packed(path: Path) -> bool:
+    """Return whether a file is one compressed file, by its name; an archive of many is not."""
+    return path.suffix == ".gz" and not path.name.endswith(".tar.gz")
+
+
+@lru_cache(maxsize=256)
+def _unpacked_sha256(path: str, size: int, modified: int) -> str:
+    digest = hashlib.sha256()
+    with gzip.open(path, "rb") as packed:
+        while part := packed.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
 def sums(files: tuple[Path, ...]) -> str:
     """Return the SHA-256 of one file, or ``name=sum`` of several, parted by spaces."""
     if len(files) == 1:
@@ -102,7 +144,7 @@ def find(name: str) -> Found | None:
     Raises
     ------
     DataError
-        If a file's SHA-256 is known and differs.
+        If a file's SHA-256 is known and differs, or a pinned ``.gz`` file cannot be unpacked.
     """
     known = card(name)
     for folder in (data_folder(), cache_folder()):
@@ -111,9 +153,7 @@ def find(name: str) -> Found | None:
         for layout in known.layouts:
             files = tuple(folder / file for file in layout.files)
             if all(file.exists() for file in files):
-                for file, expected in zip(files, layout.sha256):
-                    if file.is_file():
-                        _check(file, expected or _recorded(file), known)
+                _check(files, layout, known)
                 return Found(files, layout)
     return None
 
@@ -170,13 +210,23 @@ def remedy(known: DatasetCard) -> str:
     )
 
 
-def _check(file: Path, expected: str | None, known: DatasetCard) -> None:
-    if expected is None:
-        return
-    have = sha256(file)
+def _check(files: tuple[Path, ...], layout: Layout, known: DatasetCard) -> None:
+    """Hold files to the pinned sums of one known copy, and those without to what was written down (DataError)."""
+    pinned = [None if expected is None else content_sha256(file) for file, expected in zip(files, layout.sha256)]
+    # The copy that most files are of (the first of equals), so that the error names the file that is odd.
+    nearest = max((layout.sha256, *layout.copies), key=lambda copy: sum(map(eq, pinned, copy)))
+    for file, have, expected in zip(files, pinned, nearest):
+        if have is not None:
+            what = "SHA-256 of what it unpacks to" if _is_packed(file) else "SHA-256"
+            _compare(file, what, have, expected, known)
+        elif file.is_file() and (recorded := _recorded(file)) is not None:
+            _compare(file, "SHA-256", sha256(file), recorded, known)
+
+
+def _compare(file: Path, what: str, have: str, expected: str | None, known: DatasetCard) -> None:
     if have != expected:
         raise DataError(
-            f"{file} is not the {known.name} it claims to be: SHA-256 {have}, expected {expected}; remove it "
+            f"{file} is not the {known.name} it claims to be: {what} {have}, expected {expected}; remove it "
             f"and {remedy(known)}, or load your own file by its path"
         )
 

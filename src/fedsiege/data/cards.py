@@ -45,7 +45,7 @@ CARDS: dict[str, DatasetCard] = {
                 Layout(
                     ("ml-1m/ml-1m.inter.gz",),
                     "recbole",
-                    ("84e89537b46bfbc201a344c124db7a84b72118cea268d4d8786c7f745c9410f6",),
+                    ("f0921bfb763809d97869cc8491950e12c8b1a322394a37deb0717c4994eaecad",),
                     exact_last=True,
                 ),
                 Layout(("ml-1m/ml-1m.inter",), "recbole", (None,)),
@@ -73,8 +73,8 @@ CARDS: dict[str, DatasetCard] = {
                     ("gowalla/train.txt.gz", "gowalla/test.txt.gz"),
                     "lightgcn",
                     (
-                        "e53533a9723ee8ecd8757eddfe51be628f183f5cd147b91f0675b998cdac8d31",
-                        "ed38eb01530c7b9605deca1d3f0a12a9d8083a2cb85310027db4f3eb5339628a",
+                        "4cbd7fd6bddb7598d81da99a8d01bae9c6d96802b1fa7397c9fcd5b0e9a42b9f",
+                        "099a2a73924e4b754dc6efd730d764f492321b53c38eb93298850c83acf57be3",
                     ),
                 ),
                 Layout(("gowalla/train.txt", "gowalla/test.txt"), "lightgcn", (None, None)),

@@ -14,6 +14,8 @@ from fedsiege.data._balance import balanced_counts
 from fedsiege.errors import ConfigError, DataError, nearest
 
 Kind = Literal["iid", "dirichlet", "shards"]
+MINIMUM = 10
+"""Samples that every client of a Dirichlet partition holds at least, unless another number is asked for."""
 _TRIES = 1000
 
 
@@ -145,7 +147,7 @@ def dirichlet(
     beta: float,
     rng: np.random.Generator,
     *,
-    minimum: int = 10,
+    minimum: int = MINIMUM,
     balanced: bool = True,
 ) -> Partition:
     """Give each client classes in random proportions; the smaller `beta`, the fewer classes a client holds.
@@ -183,9 +185,10 @@ def dirichlet(
     if minimum < 0:
         raise ConfigError(f"minimum={minimum}: it must be at least 0")
     if len(labels) // clients < minimum:
+        most = len(labels) // minimum
+        fewer = f"at most {most} clients or " if most else ""
         raise DataError(
-            f"{len(labels)} samples do not give {clients} clients {minimum} each; use at most "
-            f"{len(labels) // minimum} clients or a smaller minimum"
+            f"{len(labels)} samples do not give {clients} clients {minimum} each; use {fewer}a smaller `minimum`"
         )
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     sizes = np.array([len(members) for members in classes])
@@ -205,7 +208,7 @@ def make(
     *,
     beta: float = 0.5,
     per_client: int = 2,
-    minimum: int = 10,
+    minimum: int = MINIMUM,
     balanced: bool = True,
 ) -> Partition:
     """Return the partition of a kind; arguments that it does not use are ignored.
@@ -246,7 +249,7 @@ def _uneven(sizes: np.ndarray, clients: int, beta: float, rng: np.random.Generat
         best = max(best, least)
     raise DataError(
         f"in {_TRIES} draws with beta={beta} some of {clients} clients always had fewer than {minimum} samples (at "
-        f"best {best}); use balanced=True, a larger beta, fewer clients or a smaller minimum"
+        f"best {best}); use balanced=True, a larger beta, fewer clients or a smaller `minimum`"
     )
 
 

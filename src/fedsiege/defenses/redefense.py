@@ -62,9 +62,10 @@ class FedREDefense(Filter):
     learning rate stays at `virtual_lr`, which therefore has to suit the local training: local steps × local rate ×
     classes / `inner`. In the lite form of the icml24 targets (FashionMNIST, the Tables' CNN), at steps tuned on its
     first seed, honest first uploads took 0 to 9 iterations on three seeds where ``"dynamic"`` took 7 to 102. Crafted
-    uploads come below `gamma` sooner too, LIE (on gradients) after 14 where ``"dynamic"`` takes 143, so `first` and `later` have to be
-    small, 10 to 12 there; the defaults would let them pass. As with ``"dynamic"``, no cap is right for all: in rounds 2
-    to 4 one honest client took 13 iterations, and LIE by a client honest until then passed after 11.
+    uploads come below `gamma` sooner too, LIE (on gradients) after 14 where ``"dynamic"`` takes 143, so `first` and
+    `later` have to be small, 10 to 12 there; the defaults would let them pass. As with ``"dynamic"``, no cap is right
+    for all: in rounds 2 to 4 one honest client took 13 iterations, and LIE by a client honest until then passed after
+    11.
     ``benchmarks/schedules.py`` prints both sides. With `convnet` a virtual rate of a quarter of that product keeps
     uploads that were enlarged, as a backdoor's are, out of reach: honest first uploads took at most 20 iterations on
     three seeds, DBA's at least 38. On small networks with well-chosen rates (the tests' digits) it saves
