@@ -1,0 +1,115 @@
+"""The page in headless Chromium: it fits desktop and phone, is readable in both themes, and its scripts run.
+
+Skipped where there is no Chromium.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedsiege.report import build
+from tests.report.carded import write_cell
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+DESKTOP, PHONE = 1280, 390
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+PROBE = """<!doctype html><title>probe</title>
+<iframe id="page" src="page.html" style="border:0;width:%dpx;height:900px"></iframe><pre id="found"></pre>
+<script>
+function luminance(colour) {
+  const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(c => {
+    c /= 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+function background(node) {
+  for (; node; node = node.parentElement) {
+    const colour = getComputedStyle(node).backgroundColor;
+    if (!/, 0\\)$/.test(colour)) return colour;
+  }
+  return "rgb(255, 255, 255)";
+}
+function look(page, theme) {
+  page.documentElement.dataset.theme = theme;
+  let least = 99, where = "";
+  for (const node of page.querySelectorAll("p, td, th, h1, h2, h3, a, button, figcaption, li, summary")) {
+    if (!node.textContent.trim() || !node.getClientRects().length) continue;
+    const [a, b] = [getComputedStyle(node).color, background(node)].map(luminance).sort((x, y) => y - x);
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < least) { least = contrast; where = node.tagName + ": " + node.textContent.trim().slice(0, 60); }
+  }
+  const root = page.documentElement;
+  return {
+    contrast: least, where, dark: luminance(getComputedStyle(page.body).backgroundColor) < 0.2,
+    over: root.scrollWidth - root.clientWidth, charts: page.querySelectorAll("svg, canvas").length,
+  };
+}
+document.getElementById("page").addEventListener("load", () => setTimeout(() => {
+  const page = document.getElementById("page").contentDocument;
+  document.getElementById("found").textContent = JSON.stringify({light: look(page, "light"), dark: look(page, "dark")});
+}, 4000));
+</script>"""
+
+
+def chromium(folder: Path, page: str, *options: str) -> tuple[str, str]:
+    """Return the document after its scripts ran, and what was written to the console."""
+    done = subprocess.run(
+        [
+            str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--allow-file-access-from-files",
+            "--virtual-time-budget=12000", "--dump-dom", *options, (folder / page).as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page of a card's store, drawn with the real scripts."""
+    root = tmp_path_factory.mktemp("browser")
+    for attack in ("none", "fang", "lie", "adaptive(lie)"):
+        for defense in ("none", "median", "krum", "union+multikrum"):
+            for seed in range(3):
+                write_cell(root / "runs", attack, defense, seed)
+    build(root / "runs", root / "page.html", "Board")
+    return root
+
+
+@pytest.fixture(scope="module")
+def looks(folder: Path) -> dict[int, dict[str, Any]]:
+    found = {}
+    for width in (DESKTOP, PHONE):
+        (folder / "probe.html").write_text(PROBE % width, encoding="utf-8")
+        document, _ = chromium(folder, "probe.html", f"--window-size={DESKTOP + 100},1000")
+        text = re.search(r'<pre id="found">(.*?)</pre>', document, re.DOTALL)
+        assert text
+        found[width] = json.loads(html.unescape(text.group(1)))
+    return found
+
+
+@pytest.mark.usefixtures("real_bundle")
+def test_scripts_run_without_a_complaint_and_draw(folder: Path) -> None:
+    document, console = chromium(folder, "page.html")
+    assert console == ""
+    assert document.count("<svg") > (folder / "page.html").read_text(encoding="utf-8").count("<svg")
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_fits_and_is_readable(looks: dict[int, dict[str, Any]], width: int, theme: str) -> None:
+    look = looks[width][theme]
+    assert look["dark"] == (theme == "dark")
+    assert look["over"] <= 0
+    # WCAG 2.1, AA: 4.5 for text.
+    assert look["contrast"] >= 4.5, look["where"]
