@@ -6,7 +6,8 @@
 #   until examples/full_cells.sh runs; do [ $? = 75 ] || break; done      # piece after piece, to the end
 #
 # Each call is one piece and goes on where OUT stands, wherever that folder has been copied to. Exit status: 75 while
-# cells remain, 0 once all are finished, else that of `fedsiege reproduce`. The tables lie in OUT/reproduced.
+# cells remain, else that of `fedsiege reproduce`: 0 or 1 once all are finished, by its verdict. The tables lie in
+# OUT/reproduced.
 # PIECE is the length of a piece in seconds; the interrupted round of a piece that ran over is made again.
 set -u
 out=${1:?give the folder of the runs, such as runs}
@@ -28,5 +29,10 @@ piece() {
     esac
 }
 
-piece icml24-table1 --cells 'convnet/fashion-mnist/*/redefense/*' "$@" || exit
+piece icml24-table1 --cells 'convnet/fashion-mnist/*/redefense/*' "$@"
+first=$?
+[ $first -le 1 ] || exit $first
 piece icml24-table2 --cells 'convnet/fashion-mnist/*/none/*' "$@"
+second=$?
+[ $second = 0 ] && exit $first
+exit $second

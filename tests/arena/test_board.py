@@ -86,6 +86,23 @@ def test_one_seed_has_no_winner() -> None:
     assert "krum × fang: seeds 1, 2, 3, 4 not run" in board.missing
 
 
+def test_a_column_has_a_winner_only_where_every_compared_cell_has_all_seeds() -> None:
+    # The interval of the four that are left lies above zero all the same.
+    found = [r for r in toy() if (r.attack, r.defense, r.seed) != ("fang", "median", 3)]
+    assert row(one(found), "krum").wins == {"worst", "adaptive(fang)", "lie"}
+    assert row(one(found), "none").wins == {"none", "gaussian"}
+    # In the worst case the winner must have faced every attack under every seed.
+    found = [r for r in toy() if (r.attack, r.defense, r.seed) != ("fang", "krum", 3)]
+    assert row(one(found), "krum").wins == {"adaptive(fang)", "lie"}
+
+
+def test_fewer_than_five_seeds_have_no_winner_whatever_the_card_asks_for() -> None:
+    four = [r for r in toy() if r.seed < 4]
+    for card in (FakeCard(), FakeCard(seeds=(0, 1, 2, 3)), None):
+        assert not any(r.wins for r in one(four, card).rows)
+    assert row(one(toy(), None), "krum").best
+
+
 def test_a_defense_alone_wins_nothing() -> None:
     assert not any(r.wins for r in one([r for r in toy() if r.defense == "krum"]).rows)
 
@@ -125,7 +142,17 @@ def test_the_worst_of_a_metric_that_is_to_be_low() -> None:
     assert krum.scores["dba"].lost.mean == pytest.approx((0.2 / 0.9 + 0.3 / 0.9) / 2)
     assert board.attacks == ("dba", "scaling")
     assert [r.defense for r in board.rows] == ["krum", "none"]
-    assert "dba" in krum.wins
+    assert krum.wins == frozenset()  # two seeds are too few
+
+
+def test_the_winner_of_a_metric_that_is_to_be_low() -> None:
+    found = []
+    means = {("none", "none"): 0.1, ("none", "krum"): 0.1, ("dba", "none"): 0.8, ("dba", "krum"): 0.3}
+    for (attack, defense), middle in means.items():
+        found += cell(attack, defense, around(middle), metric="ASR", scores={"ASR": middle})
+    board = one(found, FakeCard(metric="ASR", higher_is_better=False, attacks=("dba",)))
+    assert row(board, "krum").wins == {"dba", "worst"}
+    assert row(board, "none").wins == frozenset()
 
 
 def test_clean_runs_without_the_metric_are_scored_by_their_own() -> None:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import tyro
 
 from fedsiege.arena import board_publish
+from fedsiege.arena.board_command import command
 from fedsiege.arena.board_publish import from_json, publish, render, to_json
+from fedsiege.arena.card import load
+from fedsiege.arena.card_file import parse
+from fedsiege.arena.card_store import keep
+from fedsiege.arena.names import label
 from fedsiege.arena.record import Record
+from fedsiege.cli.arena import Arena
+from fedsiege.cli.arguments import CONFIG
 from fedsiege.errors import RunError
+from tests.arena.games import TINY
 from tests.arena.records import record, toy
 
 BOARDS = Path(__file__).parents[2] / "docs" / "boards"
@@ -82,7 +92,89 @@ def test_a_board_grows(store: type[FakeStore], tmp_path: Path) -> None:
     page = written[1].read_text("utf-8")
     assert page == render(data)
     assert f"{len(every)} runs" in page
-    assert "fedsiege arena --card toy-v1 --attacks" in page
+    assert "JSON holds the command of each run" in page
+    assert "$ fedsiege" not in page
+
+
+def carded(id_: str = "img-untargeted-v1-lite") -> list[Record]:
+    """Runs of a card that comes with FedSiege: two entrants, one of which has settings of its own there."""
+    card = load(id_)
+    found = []
+    for degree in list(card.degrees)[:2]:
+        for called, defense in (("multikrum (byzantine=0.4)", "multikrum"), ("none", "none")):
+            more = {"card": id_, "card_hash": card.hash, "degree": degree, "defense_label": called, "metric": "TACC"}
+            found += [record(attack, defense, seed, 0.5, **more) for attack in ("none", "lie") for seed in (0, 3)]
+    return found
+
+
+def played(line: str) -> set[tuple[str, ...]]:
+    """The cells that a printed command stands for, by degree, labels, seed and division."""
+    words = shlex.split(line)
+    assert words[:2] == ["fedsiege", "arena"]
+    plan = tyro.cli(Arena, args=words[2:], config=CONFIG).plan()
+    return {
+        (c.card.degree, label("attacks", v["attack"]), label("defenses", v["defense"]), str(c.seed), c.card.division)
+        for c in (cell.config for cell in plan.cells(Path("r")))
+        for v in [c.to_dict()]
+    }
+
+
+def commands(page: str) -> list[str]:
+    return [line.removeprefix("$ ") for line in page.splitlines() if line.startswith("$ ")]
+
+
+def test_the_command_of_a_page_plays_exactly_the_runs_of_the_cards_entrants() -> None:
+    own = carded()
+    page = render(to_json("img-untargeted-v1-lite", own))
+    (line,) = commands(page)
+    assert played(line) == {(r.degree, r.attack_label, r.defense_label, str(r.seed), r.division) for r in own}
+    assert "--degrees beta0.1 beta0.5" in line
+    assert "JSON holds the command of each." not in page
+
+
+def test_runs_of_other_settings_and_of_the_open_division_are_not_in_the_command_of_a_page() -> None:
+    own = carded()
+    others = [
+        replace(own[0], defense="krum", defense_label="krum (byzantine=7)"),
+        replace(own[0], attack="lie", attack_label="lie (z=0.3)"),
+        replace(own[0], division="open", changes=("federation.rounds",)),
+        replace(own[0], seed=77, division="open", changes=("seed",)),
+        replace(own[0], card_hash="of another version"),
+    ]
+    mine, mixed, none = (render(to_json("img-untargeted-v1-lite", runs)) for runs in (own, own + others, others))
+    assert commands(mixed) == commands(mine)
+    assert "5 of 21 runs are not of the card's entrants" in mixed
+    assert commands(none) == []
+    assert "5 of 5 runs are not" in none
+
+
+def test_one_of_two_entrants_of_a_name_is_written_out() -> None:
+    card = parse({**TINY, "defenses": ["krum", {"name": "krum", "byzantine": 3}, "none"]}, "tiny")
+    more = {"card": card.id, "card_hash": card.hash}
+    runs = [record("lie", "krum", 0, 0.5, defense_label="krum", **more)]
+    line, count = command(card, runs)
+    assert (shlex.split(line)[-3:], count) == (["{name: krum}", "--seeds", "0"], 1)
+    line, count = command(card, [*runs, replace(runs[0], defense_label="krum (byzantine=3)")])
+    assert (shlex.split(line)[-3:], count) == (["krum", "--seeds", "0"], 2)
+
+
+def test_a_card_of_ones_own_is_published_with_its_runs(store: type[FakeStore], tmp_path: Path) -> None:
+    card = parse({**TINY, "metric": "HR@10", "higher_is_better": False, "bands": {"": [0.1, 0.2]}}, "tiny")
+    keep(card, tmp_path)
+    mine = {"card": card.id, "card_hash": card.hash}
+    every = hashed([replace(r, path=f"{card.folder}/all/a/d/{r.seed}", **mine) for r in toy()])
+    store.held = every[:20]
+    publish(card.id, tmp_path, tmp_path / "boards")
+    # Another machine adds runs and does not have the card.
+    store.held = [replace(r, path=r.path.replace(card.folder, "elsewhere")) for r in every[20:]]
+    written = publish(card.id, tmp_path, tmp_path / "boards")
+    data = json.loads(written[0].read_text("utf-8"))
+    assert list(data["cards"]) == [card.hash]
+    page = written[1].read_text("utf-8")
+    assert page == render(data)
+    assert "lower is better for the defender" in page
+    assert "outside the card's reference band 0.1000 to 0.2000" in page
+    assert "higher is better for the defender" in render({**data, "cards": {}})
 
 
 def test_nothing_to_publish_and_a_damaged_page_are_named(store: type[FakeStore], tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,34 @@ def test_a_shipped_card_is_complete_and_its_game_has_not_changed(id_: str) -> No
                 config = found.config(attack, defense, found.seeds[0], degree)
                 assert config.card == CardRef(id_, found.hash, degree)
                 assert config.dataset.protocol == "fair"
+
+
+CLIENTS = {"ml-1m": 6040, "gowalla": 29858, "synthetic": 943}
+
+
+def number(value: float, among: int) -> int:
+    """A number of clients as rules read it: a share is rounded up."""
+    return value if isinstance(value, int) else math.ceil(round(value * among, 9))
+
+
+@pytest.mark.parametrize("id_", card.names())
+def test_no_entrant_of_a_card_has_the_true_number_of_attackers_in_its_settings(id_: str) -> None:
+    found = load(id_)
+    guessed = set()
+    for degree, spec in product(found.degrees, found.defenses):
+        config = found.config("none", spec, found.seeds[0], degree)
+        data, game = config.dataset, config.federation
+        assert not game.tell_defense
+        clients = data.clients or data.users or CLIENTS.get(str(data.name), 100)
+        cohort = round(game.cohort * clients) if isinstance(game.cohort, float) else game.cohort
+        mean = cohort * round(game.malicious * clients) / clients
+        for part in getattr(config.defense, "parts", (config.defense,)):
+            for name in {"byzantine", "trim"} & {f.name for f in fields(part)}:
+                value = getattr(part, name)
+                guess = number(0.1 if value is None else value, cohort)
+                assert guess not in (math.floor(mean), math.ceil(mean)), f"{spec} at {degree!r}: {guess} of {cohort}"
+                guessed.add(guess)
+    assert guessed, "a card without a rule that guesses"
 
 
 @pytest.mark.parametrize(("id_", "share"), [("rec-untargeted-05-v1", 0.005), ("rec-untargeted-5-v1", 0.05)])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from fedsiege.arena import card_bands
+from fedsiege.arena.board import boards
 from fedsiege.arena.card import load, names
 from fedsiege.errors import RunError
-from tests.arena.records import FakeCard, record
+from tests.arena.records import FakeCard, cell, record
 
 VALUES = (0.60, 0.62, 0.58, 0.61, 0.59)
 
@@ -67,12 +71,59 @@ def test_a_band_goes_with_its_game(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stored_bands_follow_from_the_values_beside_them() -> None:
+    assert card_bands.stored()
     for name, entry in card_bands.stored().items():
         card = load(name)
         assert entry["hash"] == card.hash, f"the game of {name} has changed: give it a new version"
         for degree, made in entry["degrees"].items():
             assert card.bands[degree] == (made["low"], made["high"])
             assert (made["low"], made["high"]) == pytest.approx(card_bands.band(made["values"].values()), rel=1e-4)
+
+
+BOARD = Path(__file__).parents[2] / "docs" / "boards" / "img-untargeted-v1-lite.json"
+
+
+def test_a_shipped_band_at_each_degree_is_that_of_the_published_clean_runs() -> None:
+    card = load("img-untargeted-v1-lite")
+    assert set(card.bands) == set(card.degrees) == {"beta0.1", "beta0.5", "beta1"}
+    runs = json.loads(BOARD.read_text(encoding="utf-8"))["runs"]
+    for degree, ends in card.bands.items():
+        mine = {
+            r.get("seed", 0): r["value"]
+            for r in runs
+            if (r["attack"], r["defense"], r["degree"], r["card_hash"]) == ("none", "none", degree, card.hash)
+        }
+        values = np.array([mine[seed] for seed in card.seeds])
+        half = 3 * values.std(ddof=1) * math.sqrt(1 + 1 / 5)
+        assert ends == pytest.approx((values.mean() - half, values.mean() + half), abs=1e-5)
+        assert ends[0] < values.min() < values.max() < ends[1]
+
+
+def test_a_shipped_band_raises_the_flag() -> None:
+    card = load("img-untargeted-v1-lite")
+    mine = {"card": card.id, "card_hash": card.hash, "degree": "beta1", "metric": "TACC", "scores": {}}
+    (board,) = boards(cell("none", "none", [0.93, 0.94, 0.80], **mine))
+    assert [flag.code for flag in board.flags] == ["band"]
+    assert "seed 2: 0.8000" in board.flags[0].message
+    assert "seed 1" not in board.flags[0].message
+
+
+def test_bands_do_not_enter_the_hash_of_their_card() -> None:
+    for name in card_bands.stored():
+        card = load(name)
+        assert card.bands
+        assert replace(card, bands={}).hash == card.hash
+
+
+def test_published_boards_are_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card_bands, "stored", dict)
+    made = yaml.safe_load(card_bands.write(BOARD, folder=tmp_path).read_text(encoding="utf-8"))["cards"]
+    assert list(made) == ["img-untargeted-v1-lite"]
+    assert {d: (e["low"], e["high"]) for d, e in made["img-untargeted-v1-lite"]["degrees"].items()} == load(
+        "img-untargeted-v1-lite"
+    ).bands
+    with pytest.raises(RunError, match="does not exist"):
+        card_bands.write(tmp_path / "none.json", folder=tmp_path)
 
 
 def test_the_file_is_written_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +142,7 @@ def test_the_file_is_written_and_read_back(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("fedsiege.arena.store.Store", Stored)
     monkeypatch.setattr(card_bands, "stored", dict)
-    path = card_bands.write(tmp_path, tmp_path)
+    path = card_bands.write(tmp_path, folder=tmp_path)
     made = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert made["rule"] == card_bands.RULE
     assert made["cards"]["demo-v1"]["degrees"][next(iter(card.degrees))]["values"] == dict(enumerate(VALUES))

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from fedsiege.arena.grid import Event, run_cells
-from fedsiege.arena.ray import RayCluster
+from fedsiege.arena.ray import RayCluster, share
+from fedsiege.arena.work import Task
 from fedsiege.errors import RunError
 from tests.arena.games import TINY, Here, contents, grid
 
@@ -121,3 +122,91 @@ def test_failures_pass_through(cluster: Any, tmp_path: Path) -> None:
 def test_an_absent_cluster_is_named(ray: Any) -> None:
     with pytest.raises(RunError, match=r"cannot use Ray cluster auto.*--ray local"):
         RayCluster("auto")
+
+
+class FakeRay:
+    """Notes what is asked of Ray; a cluster of so many cores and GPUs."""
+
+    class exceptions:
+        RayError = WorkerCrashedError = OutOfMemoryError = NodeDiedError = RuntimeError
+
+    def __init__(self, **resources: float) -> None:
+        self.resources, self.started, self.asked = resources, list[dict[str, Any]](), list[dict[str, Any]]()
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **options: Any) -> None:
+        self.started.append(options)
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.resources
+
+    def remote(self, **options: Any) -> Any:
+        fake = self
+
+        class Made:
+            def __init__(self, more: dict[str, Any]) -> None:
+                self.more = more
+
+            def options(self, **more: Any) -> Made:
+                return Made(self.more | more)
+
+            def remote(self, *_: Any) -> object:
+                fake.asked.append(self.more)
+                return object()
+
+        return lambda function: Made(options)
+
+
+def task(**model: Any) -> Task:
+    return Task(0, {"model": {"name": "any", **model}}, "r")
+
+
+def test_a_cluster_on_this_machine_is_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRay(CPU=3)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    RayCluster(None, jobs=3)
+    RayCluster("10.0.0.1:6379")
+    assert [o["address"] for o in fake.started] == ["local", "10.0.0.1:6379"]
+    assert [o.get("num_cpus") for o in fake.started] == [3, None]
+
+
+def test_ray_starts_a_cluster_although_another_is_in_the_environment(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody answers at that address, so joining it would fail.
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    executor = RayCluster(None, jobs=1)
+    assert executor.free == 1
+    executor.close()
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("resources", "jobs", "model", "gpus"),
+    [
+        ({"CPU": 16, "GPU": 1}, None, {"device": "auto"}, 0.0625),
+        ({"CPU": 16, "GPU": 1}, 3, {"device": "cuda:0"}, 0.3333),
+        ({"CPU": 16, "GPU": 4}, 2, {"device": "cuda"}, 1.0),
+        ({"CPU": 16, "GPU": 1}, None, {"device": "cpu"}, None),
+        ({"CPU": 16, "GPU": 1}, None, {}, None),
+        ({"CPU": 16}, None, {"device": "auto"}, None),
+    ],
+    ids=str,
+)
+def test_a_model_that_may_use_a_gpu_asks_for_a_share_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, resources: dict[str, float], jobs: int | None, model: dict[str, str], gpus: Any
+) -> None:
+    fake = FakeRay(**resources)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    executor = RayCluster("auto", jobs)
+    executor.submit(task(**model))
+    # The first that is asked for is the actor that gathers news.
+    assert [o["num_cpus"] for o in fake.asked] == [0, 1]
+    assert fake.asked[1].get("num_gpus") == gpus
+
+
+def test_shares_of_all_tasks_fit() -> None:
+    for gpus, tasks in ((1, 3), (2, 7), (1, 96), (8, 8)):
+        assert share(gpus, tasks) * tasks <= gpus
+        assert share(gpus, tasks) * tasks > 0.99 * gpus

@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 from fedsiege.arena import runs
+from fedsiege.arena.flags import was_told
 from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.record import read_record
 from fedsiege.arena.runs import best_round, execute
 from fedsiege.errors import RunError
 from fedsiege.federation import checkpoint
@@ -242,6 +244,46 @@ def test_the_best_round_is_the_earliest_of_the_highest_on_validation() -> None:
         return {"round": round_, "metrics": {"valid": {"HR@5": valid}, "test": {"HR@5": 0.5}}}
 
     assert best_round([at(1, 0.1), at(2, 0.3), at(3, 0.3), at(4, None)], "HR@5")["round"] == 2
+
+
+@pytest.mark.parametrize(
+    ("defense", "federation", "told"),
+    [
+        # 12 of 60 clients are malicious. Where all take part, 0.2 is the truth and 0.25 is not.
+        ({"name": "multikrum", "byzantine": 0.2}, {"cohort": 1.0}, 12),
+        ({"name": "multikrum", "byzantine": 0.2}, {"cohort": 60}, 12),
+        ({"name": "krum", "byzantine": 12}, {"cohort": 1.0}, 12),
+        ({"name": "trimmedmean", "trim": 0.2}, {"cohort": 1.0}, 12),
+        ({"name": "union+multikrum", "multikrum": {"byzantine": 12}}, {"cohort": 1.0}, 12),
+        ({"name": "multikrum", "byzantine": 0.25}, {"cohort": 1.0}, None),
+        ("median", {"cohort": 1.0}, None),
+        # A tenth is what Multi-Krum assumes by itself.
+        ("multikrum", {"cohort": 1.0, "malicious": 0.1}, 6),
+        # Of a sample nobody knows how many are malicious, unless the number is fixed.
+        ({"name": "multikrum", "byzantine": 0.2}, {"cohort": 15}, None),
+        ({"name": "multikrum", "byzantine": 0.2}, {"cohort": 15, "attackers": 3}, 3),
+        ({"name": "multikrum", "byzantine": 0.2}, {"cohort": 15, "attackers": 2}, None),
+        # The threat model tells it, whatever it has in its settings.
+        ({"name": "multikrum", "byzantine": 0.25}, {"cohort": 15, "tell_defense": True}, 3),
+        # Nobody attacks.
+        ({"name": "multikrum", "byzantine": 0}, {"cohort": 1.0, "malicious": 0.0}, None),
+    ],
+)
+def test_a_defense_whose_settings_are_the_truth_counts_as_told(
+    defense: object, federation: dict[str, object], told: int | None
+) -> None:
+    config = small(defense=defense, federation=federation)
+    assert runs.granted(runs.assemble(config)[0]) == told
+
+
+def test_the_flag_is_raised_by_a_run_whose_settings_are_the_truth(tmp_path: Path) -> None:
+    for name, byzantine in (("right", 0.2), ("wrong", 0.25)):
+        defense = {"name": "multikrum", "byzantine": byzantine}
+        execute(small(defense=defense, federation={"cohort": 1.0, "rounds": 2}), tmp_path / name, threads=1)
+    right, wrong = (was_told([read_record(tmp_path / name, tmp_path)]) for name in ("right", "wrong"))
+    assert right is not None
+    assert "(12)" in right.message
+    assert wrong is None
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -115,37 +116,51 @@ def seeded(*values: float) -> dict[int, float]:
 
 
 def test_who_is_above_all_others_wins() -> None:
-    high, middle, low = seeded(0.5, 0.6, 0.7), seeded(0.4, 0.5, 0.6), seeded(0.1, 0.1, 0.1)
+    high, middle, low = seeded(0.5, 0.6, 0.7, 0.5, 0.6), seeded(0.4, 0.5, 0.6, 0.4, 0.5), seeded(*[0.1] * 5)
     assert winner([middle, high, low]) == 1
     assert winner([high, low]) == 0
 
 
 def test_pairing_decides_where_intervals_overlap() -> None:
     # Seeds scatter by 0.3, defenses differ by 0.01 on each.
-    left = seeded(0.1, 0.2, 0.3, 0.4)
+    left = seeded(0.1, 0.2, 0.3, 0.4, 0.5)
     assert winner([left, {seed: value - 0.01 for seed, value in left.items()}]) == 0
     # Paired another way the same values tell nothing.
-    assert winner([left, seeded(0.39, 0.29, 0.19, 0.09)]) is None
+    assert winner([left, seeded(0.49, 0.39, 0.29, 0.19, 0.09)]) is None
 
 
 def test_a_tie_has_no_winner() -> None:
-    same = seeded(0.3, 0.4, 0.5)
+    same = seeded(0.3, 0.4, 0.5, 0.3, 0.4)
     assert winner([same, dict(same)]) is None
     # Equal but for rounding.
-    assert winner([seeded(0.1 + 0.2, 0.3), seeded(0.3, 0.3)]) is None
-    assert winner([seeded(0.1 + 0.2, 0.1 + 0.2), seeded(0.3, 0.3)]) is None
+    assert winner([seeded(0.1 + 0.2, *[0.3] * 4), seeded(*[0.3] * 5)]) is None
+    assert winner([seeded(*[0.1 + 0.2] * 5), seeded(*[0.3] * 5)]) is None
 
 
-def test_no_winner_without_two_seeds_in_common() -> None:
-    assert winner([{0: 0.9}, {0: 0.1}]) is None
-    assert winner([{0: 0.9, 1: 0.9}, {1: 0.1, 2: 0.1}]) is None
-    assert winner([{0: 0.9, 1: 0.9}, {0: 0.1, 1: 0.1}, {}]) is None
-    assert winner([{0: 0.9, 1: 0.9}]) is None
+def test_no_winner_without_five_seeds_in_common() -> None:
+    high, low = seeded(*[0.9] * 5), seeded(*[0.1] * 5)
+    assert winner([high, low]) == 0
+    assert winner([{s: high[s] for s in range(4)}, low]) is None
+    assert winner([high, {s + 1: v for s, v in low.items()}]) is None
+    assert winner([high, low, {}]) is None
+    assert winner([high]) is None
     assert winner([]) is None
+    # Fewer can be asked for, but never one.
+    assert winner([{0: 0.9, 1: 0.9}, {0: 0.1, 1: 0.1}], pairs=2) == 0
+    assert winner([{0: 0.9}, {0: 0.1}], pairs=1) is None
+
+
+@pytest.mark.parametrize(("seeds", "least", "most"), [(2, 0.43, 0.57), (5, 0.1, 0.22)])
+def test_how_often_equal_methods_have_a_winner(seeds: int, least: float, most: float) -> None:
+    # With two seeds a winner is named as soon as both differences have one sign: every second time. With five the
+    # interval is still too narrow; what docs/statistics.md says of it is counted here, with an error of 0.01.
+    rng = np.random.default_rng(5)
+    pairs = [[dict(enumerate(row)) for row in rng.normal(size=(2, seeds))] for _ in range(1000)]
+    assert least < fmean(winner(pair, pairs=2) is not None for pair in pairs) < most
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=2, max_size=4), st.randoms())
+@given(st.lists(st.lists(st.floats(0, 1), min_size=5, max_size=5), min_size=2, max_size=4), st.randoms())
 def test_the_winner_does_not_depend_on_the_order_and_beats_each_alone(values: list, random: object) -> None:
     rows = [dict(enumerate(row)) for row in values]
     first = winner(rows)

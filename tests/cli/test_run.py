@@ -30,8 +30,20 @@ def test_run_makes_a_folder_and_shows_the_result(fedsiege: Callable, config: Pat
     assert "HR@5" in said.out
     assert "detection: DACC" in said.out
     assert "round 12/12" in said.err
-    command = RunFolder(folder).read_environment()["command"]
-    assert shlex.split(command) == ["fedsiege", "run", str(config)]
+
+
+@pytest.mark.parametrize("words", [["--set", "attack=lie"], ["--out", "mine", "--threads", "1"]])
+def test_the_stored_command_repeats_the_run_even_after_the_file_was_changed(
+    fedsiege: Callable, config: Path, words: list[str]
+) -> None:
+    first = json.loads(fedsiege("run", config, "--json", *words).out)
+    config.write_text("dataset: ml-1m", "utf-8")
+    command = RunFolder(Path(first["folder"])).read_environment()["command"]
+    said = fedsiege(*shlex.split(command)[1:], "--json")
+    assert "nothing to run" not in said.err
+    again = json.loads(said.out)
+    assert again.pop("folder") != first.pop("folder")
+    assert again == first
 
 
 def test_a_finished_run_is_not_run_again(fedsiege: Callable, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,11 +64,33 @@ def test_nothing_finished_is_no_success(fedsiege: Callable, monkeypatch: pytest.
     assert (said.status, "verdict: nothing finished" in said.out) == (1, True)
 
 
-def test_a_cell_without_a_band_is_no_failure(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_band_nothing_is_compared_which_is_no_success(
+    fedsiege: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bands, "stored", lambda paper: {})
     ends_with(monkeypatch, 0.04, 0.9)
     said = fedsiege(*WORDS)
-    assert (said.status, "verdict: 2 without a band" in said.out) == (0, True)
+    assert (said.status, "verdict: nothing to compare with: 2 without a band" in said.out) == (1, True)
+    found = json.loads(fedsiege(*WORDS, "--json").out)["verdict"]
+    assert (found["cells"], found["compared"], found["holds"]) == (2, 0, False)
+    listed = {t["id"]: t for t in json.loads(fedsiege("reproduce", "--list", "--json").out)}["aaai23-table4"]
+    assert (listed["cells"], listed["compared"], listed["holds"]) == (2, 0, None)
+
+
+def test_a_cell_without_a_band_beside_one_inside_is_no_failure(
+    fedsiege: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {f"aaai23/{CLEAN}": {6000: {"HR@5": Band(0.04, 0.001, 0.0004, 3)}}}
+    monkeypatch.setattr(bands, "stored", lambda paper: made)
+    ends_with(monkeypatch, 0.04, 0.9)
+    said = fedsiege(*WORDS)
+    assert (said.status, "verdict: 1 inside, 1 without a band" in said.out) == (0, True)
+
+
+def test_the_exit_status_is_in_the_help(fedsiege: Callable) -> None:
+    said = " ".join(fedsiege("reproduce", "--help").out.replace("│", " ").split())
+    assert "exit status is 0 if at least one cell has a band" in said
+    assert "nothing to compare with" in said
 
 
 def test_the_list_shows_the_state_of_everything(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

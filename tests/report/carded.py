@@ -12,7 +12,7 @@ HARM = {"none": 0.0, "fang": 0.5, "lie": 0.2, "adaptive(lie)": 0.6}
 HOLD = {"none": 0.0, "median": 0.5, "krum": 0.2, "union+multikrum": 0.9}
 PRICE = {"none": 0.0, "median": 0.1, "krum": 0.4, "union+multikrum": 0.04}
 SECONDS = {"none": 0.1, "median": 0.15, "krum": 0.2, "union+multikrum": 0.5}
-SEEDS = 3
+SEEDS = 5
 
 
 def value(attack: str, defense: str, seed: int) -> float:

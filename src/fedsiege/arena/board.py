@@ -70,7 +70,7 @@ class Row:
         The worst among adaptive attacks; None if it never faced one.
     wins : frozenset of str
         Columns (`CLEAN`, `WORST`, attack labels) where the difference to every other defense, paired by seed, has
-        an interval above zero.
+        an interval above zero; none where a compared cell lacks a seed of the card, or the card has fewer than five.
     complete : bool
         Whether it faced every attack that counts (those of the card, or all without a card).
     cost : float
@@ -189,8 +189,9 @@ def boards(records: Iterable[Record], cards: Mapping[str, Card] | None = None) -
     records : iterable of Record
         Stored runs, finished or not: the others are among what is missing.
     cards : mapping, optional
-        Cards by any name; they are found by their hash. Default: the shipped ones. Without its card a board has no
-        bands, its seeds are those that occur, and its metric is that of its runs.
+        Cards by any name; they are found by their hash. Default: the shipped ones; `card_store.at_hand` knows those
+        beside the runs too. Without its card a board has no bands, its seeds are those that occur, and its metric is
+        that of its runs.
     """
     from fedsiege.arena.board_build import build
 

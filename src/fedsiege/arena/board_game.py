@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fedsiege.arena import flags
 from fedsiege.arena.board import CLEAN, WORST
-from fedsiege.arena.board_cells import Cells, Entry, Key, Scale, by_seed, cells, measured, scale
+from fedsiege.arena.board_cells import CLOSED, Cells, Entry, Key, Scale, by_seed, cells, measured, scale
 from fedsiege.arena.flags import NONE, Flag
 from fedsiege.arena.stats import differences, winner
 
@@ -35,6 +35,8 @@ class Game:
         Of the attacked and of the clean runs.
     values, clean_values : mapping
         By cell: scores of `scale`, and of `clean`.
+    seeds : tuple of int
+        Those of the card; without it all that occur. Who lacks one of them takes part in no comparison.
     """
 
     cells: Cells
@@ -42,6 +44,7 @@ class Game:
     clean: Scale
     values: Mapping[Key, Values]
     clean_values: Mapping[Key, Values]
+    seeds: tuple[int, ...] = ()
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -96,6 +99,10 @@ class Game:
         faced = [attack for attack in among if self.shown((entry, attack))]
         return min(faced, key=lambda attack: self.mean((entry, attack)), default="")
 
+    def whole(self, key: Key) -> bool:
+        """Return whether a cell has a score under every seed."""
+        return set(self.seeds) <= self.shown(key).keys()
+
     def weak(self) -> dict[Key, Flag]:
         """Return the flags of attacks that do no more than noise, by FedAvg's entry and label."""
         found: dict[Key, Flag] = {}
@@ -111,17 +118,18 @@ class Game:
     def winners(self) -> set[Key]:
         """Return the columns that have a winner, each with it: closed entries alone take part.
 
-        Where one of them has no run, nobody wins. In the worst case nobody wins who was spared an attack.
+        Where one of them has no run of each seed, nobody wins. In the worst case nobody wins who was spared an attack,
+        or a seed of one.
         """
         rivals = [entry for entry in self.entries if not entry.open]
         attacks = self.played(Entry(False, (), NONE))
         won: set[Key] = set()
         for column in (CLEAN, WORST, *attacks):
             at = [(e, self.worst(e, attacks) if column == WORST else column) for e in rivals]
-            place = winner([self.oriented(key) for key in at])
+            place = winner([self.oriented(key) for key in at]) if all(map(self.whole, at)) else None
             if place is None:
                 continue
-            if column != WORST or all(self.shown((rivals[place], a)) for a in attacks):
+            if column != WORST or all(self.whole((rivals[place], a)) for a in attacks):
                 won.add((rivals[place], column))
         return won
 
@@ -140,4 +148,5 @@ def game(records: Sequence[Record], card: Card | None) -> tuple[Game, tuple[str,
     shared = not own or metric in own or any(measured(r, metric) is not None for r in clean_runs)
     clean = main if shared else scale(runs, own[0], True)
     values = {key: by_seed(kept, main) for key, kept in found.items()}
-    return Game(found, main, clean, values, {key: by_seed(kept, clean) for key, kept in found.items()}), notes
+    seeds = tuple(card.seeds) if card else tuple(sorted({r.seed for r in runs if r.division == CLOSED}))
+    return Game(found, main, clean, values, {k: by_seed(kept, clean) for k, kept in found.items()}, seeds), notes

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from fedsiege.arena.board import boards
+from fedsiege.arena.board import boards, shipped
+from fedsiege.arena.board_command import repeating
 from fedsiege.arena.board_tables import markdown
+from fedsiege.arena.card_store import kept, published, values
 from fedsiege.arena.record import Record
 from fedsiege.arena.store import Store
 from fedsiege.errors import RunError
@@ -41,8 +42,18 @@ def _full(name: str, value: Any) -> Any:
     return value
 
 
-def to_json(card: str, records: Iterable[Record]) -> dict[str, Any]:
-    """Return finished runs of a card as JSON values; `from_json` gives the records back."""
+def to_json(card: str, records: Iterable[Record], cards: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return finished runs of a card as JSON values; `from_json` gives the records back.
+
+    Parameters
+    ----------
+    card : str
+        The card's id.
+    records : iterable of Record
+        Its runs.
+    cards : mapping, optional
+        By hash the values of cards that do not come with FedSiege, without which nobody else could read the board.
+    """
     origins: list[dict[str, Any]] = []
     runs = []
     for record in sorted(records, key=lambda r: (r.card_hash, r.degree, r.defense_label, r.attack_label, r.seed)):
@@ -52,7 +63,7 @@ def to_json(card: str, records: Iterable[Record]) -> dict[str, Any]:
             origins.append(origin)
         kept = {name: value for name, value in values.items() if value is not None and value != _bare(USUAL[name])}
         runs.append({**kept, "origin": origins.index(origin)})
-    return {"card": card, "origins": origins, "runs": runs}
+    return {"card": card, **({"cards": dict(cards)} if cards else {}), "origins": origins, "runs": runs}
 
 
 def from_json(data: Mapping[str, Any]) -> list[Record]:
@@ -65,38 +76,34 @@ def from_json(data: Mapping[str, Any]) -> list[Record]:
     return found
 
 
-def _command(card: str, records: Sequence[Record]) -> str:
-    words = ["fedsiege", "arena", "--card", card]
-    for option, name in (("--attacks", "attack"), ("--defenses", "defense"), ("--seeds", "seed")):
-        words += [option, *map(str, sorted({getattr(record, name) for record in records}))]
-    return shlex.join(words)
-
-
 def render(data: Mapping[str, Any]) -> str:
     """Return the Markdown page of a published leaderboard."""
     records = from_json(data)
-    commits = sorted({record.commit for record in records if record.commit})
+    known = published(records, data.get("cards", {}))
+    commits = sorted({commit for record in records for commit in record.commit.split(", ") if commit})
     hardware = sorted({record.hardware for record in records if record.hardware})
     lines = [
         f"# Leaderboard of {data['card']}",
         "",
-        *(markdown(board) for board in boards(records)),
-        "```console",
-        f"$ {_command(data['card'], records)}",
-        "```",
-        "",
+        *(markdown(board) for board in boards(records, known)),
+        *repeating(data["card"], records),
         f"{len(records)} runs; commits {', '.join(commits) or 'unknown'}; made on {'; '.join(hardware) or 'unknown'}. "
         "The JSON beside this page holds every run, its seed and the command that repeats it.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _published(path: Path) -> list[Record]:
+def read(path: Path) -> tuple[list[Record], dict[str, Any]]:
+    """Return the records of a published leaderboard and the values of cards of one's own, by hash; RunError if damaged.
+
+    A file that is not there holds nothing.
+    """
     if not path.exists():
-        return []
+        return [], {}
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return from_json(data), dict(data.get("cards", {}))
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is no published leaderboard ({error}); remove it, or publish elsewhere") from error
 
 
@@ -121,12 +128,16 @@ def publish(card: str, root: Path, folder: Path) -> list[Path]:
         If there is no run to publish, or the JSON that is there cannot be read.
     """
     target = folder / f"{card}.json"
-    known = {(r.card_hash, r.config_hash, r.seed): r for r in _published(target)}
+    before, cards = read(target)
+    known = {(r.card_hash, r.config_hash, r.seed): r for r in before}
     with Store(root) as store:
-        known |= {(r.card_hash, r.config_hash, r.seed): r for r in store.records(card)}
+        found = store.records(card)
+    known |= {(r.card_hash, r.config_hash, r.seed): r for r in found}
     if not known:
         raise RunError(f"{root} holds no finished run of {card}; there is nothing to publish")
-    data = to_json(card, known.values())
+    ours = shipped(known.values())
+    own = {**cards, **{hash_: values(made) for hash_, made in kept(root, found).items()}}
+    data = to_json(card, known.values(), {hash_: own[hash_] for hash_ in sorted(own) if hash_ not in ours})
     folder.mkdir(parents=True, exist_ok=True)
     lines = ",\n  ".join(json.dumps(run, allow_nan=False) for run in data["runs"])
     head = json.dumps({**data, "runs": []}, indent=1, allow_nan=False)

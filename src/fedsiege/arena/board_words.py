@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fedsiege.arena.board import CLEAN, Board, Row
 from fedsiege.arena.flags import NONE, RULES
-from fedsiege.arena.stats import Estimate
+from fedsiege.arena.stats import PAIRS, Estimate
 
 DASH = "–"
 
@@ -90,7 +90,8 @@ def intro(board: Board) -> list[str]:
     if board.clean_metric != board.metric:
         said.append(f"Clean runs have no {board.metric}; they and the price are in {board.clean_metric}.")
     said.append(
-        "Bold: better than every other defense, the 95% interval of each difference, paired by seed, excluding zero. "
+        "Bold: better than every other defense, the 95% interval of each difference, paired by seed, excluding zero; "
+        f"only where every compared cell has all seeds of the card, and these are at least {PAIRS}. "
         "Price: clean FedAvg less clean defense, paired by seed. Cost: seconds per round over FedAvg's."
     )
     return said

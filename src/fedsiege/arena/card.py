@@ -108,6 +108,11 @@ class Card:
     attacks: tuple[Spec, ...] = ("none",)
     defenses: tuple[Spec, ...] = ("none",)
 
+    @property
+    def folder(self) -> str:
+        """Name of the card's folder in a store."""
+        return f"{self.id}-{self.hash[:6]}"
+
     def values(self, degree: str = "") -> dict[str, Any]:
         """Return the sections of the game at a degree; ConfigError for an unknown one."""
         chosen = self.degree(degree)

@@ -1,4 +1,6 @@
-"""Reference bands of cards, from runs: ``python -m fedsiege.arena.card_bands RUNS`` writes those of the package.
+"""Reference bands of cards: ``python -m fedsiege.arena.card_bands SOURCE ...`` writes those of the package.
+
+A source is a folder of runs, or the JSON of a published leaderboard (``docs/boards/<card>.json``).
 
 A band says between which values the clean run of a card, one without attack and defense, lies. It belongs to the game's
 hash: once the game changes, the band is no longer read.
@@ -34,7 +36,7 @@ RULE = (
 FILE = Path("bands") / "clean.yaml"
 HEAD = """\
 # Generated from clean runs by the command below, which also replaces it; do not edit.
-# python -m fedsiege.arena.card_bands RUNS
+# python -m fedsiege.arena.card_bands docs/boards/<card>.json
 """
 
 
@@ -109,17 +111,35 @@ def of(card: Card) -> dict[str, tuple[float, float]]:
     return {degree: (values["low"], values["high"]) for degree, values in entry["degrees"].items()}
 
 
-def write(root: Path, folder: Path | None = None) -> Path:
-    """Derive the bands of all cards that come with FedSiege from the runs under `root`, and write them.
+def records(source: Path) -> list[Record]:
+    """Return the finished runs of a source: a folder of runs, or the JSON of a published leaderboard.
+
+    Raises
+    ------
+    RunError
+        If it is neither.
+    """
+    if source.suffix != ".json":
+        from fedsiege.arena.store import Store
+
+        with Store(source) as store:
+            return store.records()
+    from fedsiege.arena.board_publish import read
+
+    if not source.is_file():
+        raise RunError(f"{source} does not exist; give a folder of runs, or the JSON of a published leaderboard")
+    return read(source)[0]
+
+
+def write(*sources: Path, folder: Path | None = None) -> Path:
+    """Derive the bands of all cards that come with FedSiege from the runs of `sources`, and write them.
 
     Bands of cards that have no runs there stay as they are, if their game does. Returns the path of the file.
     """
     from fedsiege.arena.card import load, names
-    from fedsiege.arena.store import Store
 
     cards = [load(name) for name in names()]
-    with Store(root) as store:
-        made = derive(store.records(), cards)
+    made = derive([record for source in sources for record in records(source)], cards)
     kept = {c.id: stored()[c.id] for c in cards if c.id in stored() and stored()[c.id]["hash"] == c.hash}
     target = (folder or Path(str(files("fedsiege.arena") / "cards"))) / FILE
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,6 +149,6 @@ def write(root: Path, folder: Path | None = None) -> Path:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m fedsiege.arena.card_bands FOLDER_OF_RUNS")
-    print(write(Path(sys.argv[1])))
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m fedsiege.arena.card_bands FOLDER_OF_RUNS|BOARD.json ...")
+    print(write(*map(Path, sys.argv[1:])))

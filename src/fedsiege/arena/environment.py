@@ -6,12 +6,15 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("fedsiege", "torch", "numpy", "numba", "scipy", "polars", "safetensors", "pydantic")
+PACKAGES = ("fedsiege", "torch", "numpy", "numba", "scipy", "scikit-learn", "polars", "safetensors", "pydantic")
+ORIGIN = ("commit", "versions", "hardware", "platform")
+"""What may differ between the sittings of a run that was stopped and resumed."""
 
 
 @cache
@@ -75,3 +78,45 @@ def describe(threads: int, command: str, device: str = "cpu") -> dict[str, Any]:
         "command": command,
         "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+def joined(now: Mapping[str, Any], before: Mapping[str, Any] | None, done: int) -> dict[str, Any]:
+    """Return the environment of a sitting together with those of the sittings before, where they differ.
+
+    Parameters
+    ----------
+    now : mapping
+        This sitting, as `describe` returns it.
+    before : mapping or None
+        What the sitting before wrote down; None if there was none. Files of older versions do.
+    done : int
+        Rounds that this sitting takes over; at 0 nothing of the former ones is left in the run.
+
+    Returns
+    -------
+    dict
+        `now`; if commit, versions, hardware or platform changed, with ``sittings``, one for each stretch of rounds:
+        ``after``, the rounds before it, and what differs of `ORIGIN`. ``commit`` then names every commit in order.
+    """
+    mine = {"after": done, **{name: now.get(name) for name in ORIGIN}}
+    earlier = _sittings(before) if before and done else []
+    # A sitting that got no further than where this one starts has left nothing behind.
+    every = [sitting for sitting in earlier if sitting["after"] < done]
+    if not every or _origin(every[-1]) != _origin(mine):
+        every.append(mine)
+    if len(every) == 1:
+        return dict(now)
+    differs = [name for name in ORIGIN if any(sitting[name] != mine[name] for sitting in every)]
+    commits = dict.fromkeys(str(sitting["commit"] or "unknown") for sitting in every)
+    told = [{name: sitting[name] for name in ("after", *differs)} for sitting in every]
+    return {**now, "commit": ", ".join(commits) if "commit" in differs else now.get("commit"), "sittings": told}
+
+
+def _origin(sitting: Mapping[str, Any]) -> list[Any]:
+    return [sitting[name] for name in ORIGIN]
+
+
+def _sittings(before: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the sittings of an environment in full."""
+    whole = {"after": 0, **{name: before.get(name) for name in ORIGIN}}
+    return [{**whole, **sitting} for sitting in before.get("sittings") or [whole]]

@@ -75,7 +75,7 @@ class Plan:
             values = config.to_dict()
             names = label("attacks", values["attack"]), label("defenses", values["defense"])
             place = Path(degree or "all", *map(slug, names), f"seed{seed}-{config.hash}")
-            path = root / f"{card.id}-{card.hash[:6]}" / place
+            path = root / card.folder / place
             title = "/".join([*([degree] if degree else []), *names, f"seed{seed}"])
             found.setdefault(path, Cell(config, path, title, self._command(config, attack, defense)))
         return list(found.values())

@@ -2,15 +2,20 @@
 
 All nodes must see the folder of the runs under the same path, and have FedSiege and the data. Ray is an extra:
 ``pip install "fedsiege[ray]"``. It is imported here and nowhere else.
+
+Ray hides GPUs from tasks that ask for none. So where the cluster has any, a run whose model may compute on one asks for
+a share of a GPU, such that as many tasks as there are cores may share the GPUs; it then runs on nodes with a GPU only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +28,17 @@ AGAIN = 10
 
 RETRIES = 2
 """So many times Ray runs a task again whose worker died."""
+
+
+def uses_gpu(values: Mapping[str, Any]) -> bool:
+    """Return whether the model of a resolved configuration may compute on a GPU: its device is ``auto`` or CUDA's."""
+    device = str(values.get("model", {}).get("device", "cpu"))
+    return device == "auto" or device.startswith("cuda")
+
+
+def share(gpus: float, tasks: int) -> float:
+    """Return the share of a GPU that each of so many tasks may have, at most 1, in steps of 1e-4, which are Ray's."""
+    return min(1.0, math.floor(1e4 * gpus / max(tasks, 1)) / 1e4)
 
 
 def remote_work(task: Task, news: Any) -> Report:
@@ -56,12 +72,13 @@ class News:
 
 
 class RayCluster:
-    """Runs cells as Ray tasks of one core each.
+    """Runs cells as Ray tasks of one core each, and of a share of a GPU where there are some and the model may use one.
 
     Parameters
     ----------
     address : str or None
-        Of a running cluster, such as ``"10.0.0.1:6379"`` or ``"auto"``; None starts one on this machine.
+        Of a running cluster, such as ``"10.0.0.1:6379"`` or ``"auto"``; None starts one on this machine, whatever
+        RAY_ADDRESS says.
     jobs : int, optional
         Most tasks at a time; default: as many as the cluster has room for.
 
@@ -90,7 +107,7 @@ class RayCluster:
         self._work = ray.remote(**options)(remote_work)
         self._news: Any = ray.remote(num_cpus=0, max_restarts=-1)(News).remote()
         self._tasks: dict[Any, Task] = {}
-        self._cores, self._looked = 0, -float(AGAIN)
+        self._cores, self._gpus, self._looked = 0, 0.0, -float(AGAIN)
 
     def _connect(self, address: str | None) -> None:
         from fedsiege.arena import room
@@ -99,7 +116,9 @@ class RayCluster:
         try:
             if address is None:
                 with thread_variables(self.threads):
-                    self._ray.init(num_cpus=self.jobs or room.jobs(), include_dashboard=False, **quiet)
+                    own: dict[str, Any] = {"num_cpus": self.jobs or room.jobs(), "include_dashboard": False}
+                    # Without an address Ray would join the cluster that RAY_ADDRESS names, and refuse num_cpus there.
+                    self._ray.init(address="local", **own, **quiet)
             else:
                 self._ray.init(address=address, **quiet)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -112,16 +131,30 @@ class RayCluster:
     @property
     def free(self) -> int:
         """How many more tasks can be taken now; the cluster may grow and shrink."""
+        self._look()
+        return self._most - len(self._tasks)
+
+    def _look(self) -> None:
+        """Ask how large the cluster is, unless that was asked just now."""
         now = time.monotonic()
         if now - self._looked >= AGAIN:
-            self._cores, self._looked = int(self._ray.cluster_resources().get("CPU", 0)), now
+            found = self._ray.cluster_resources()
+            self._cores, self._gpus, self._looked = int(found.get("CPU", 0)), float(found.get("GPU", 0)), now
+
+    @property
+    def _most(self) -> int:
+        """Tasks at a time."""
         most = self._cores // self.threads
-        return min(most, self.jobs or most) - len(self._tasks)
+        return min(most, self.jobs or most)
 
     def submit(self, task: Task) -> None:
         """Hand a task to the cluster."""
         task = replace(task, path=os.path.abspath(task.path))
-        self._tasks[self._work.remote(task, self._news)] = task
+        self._look()
+        work = self._work
+        if self._gpus and uses_gpu(task.values):
+            work = work.options(num_gpus=share(self._gpus, self._most))
+        self._tasks[work.remote(task, self._news)] = task
 
     def poll(self, seconds: float) -> list[Event | Report]:
         """Return what came in, after at most so many seconds; a task that Ray gave up is reported as lost."""

@@ -23,6 +23,8 @@ from fedsiege.arena.data import load_dataset, remembered
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.optimisation import Effort
 from fedsiege.attacks.base import Knowledge
+from fedsiege.checks import share_of
+from fedsiege.defenses.distances import assumed
 from fedsiege.errors import RunError
 from fedsiege.federation import checkpoint
 from fedsiege.federation.loop import Federation
@@ -121,6 +123,24 @@ def _resume(federation: Federation, folder: RunFolder) -> None:
         os.truncate(folder.rounds, offset)
 
 
+def again(path: Path, threads: int | None = None) -> str:
+    """Return the command that repeats the run in the folder `path`, from the configuration there, in another folder.
+
+    The number of threads is part of it where it was given, since the sums of some models depend on it.
+    """
+    words = ["fedsiege", "run", str(path / "config.yaml"), "--out", str(Path("again") / path.resolve().name)]
+    return shlex.join([*words, *(["--threads", str(threads)] if threads else [])])
+
+
+def _described(folder: RunFolder) -> dict[str, Any] | None:
+    """Return what an earlier sitting wrote down, None without one, or if it cannot be read."""
+    try:
+        found = folder.read_environment()
+    except RunError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def execute(
     config: RunConfig,
     path: Path,
@@ -147,7 +167,7 @@ def execute(
     progress : callable, optional
         Called after each round with its record and its wall seconds.
     command : str, optional
-        The command line that repeats the run.
+        The command line that repeats the run; default: one that runs the folder's configuration, in another folder.
     stop : callable, optional
         Asked after each round but the last; where it says so, the run writes a checkpoint and ends.
     keep_data : bool
@@ -173,11 +193,9 @@ def execute(
             meter = cost.Meter(folder.cost)
             federation, info = assemble(config, keep_data)
             _resume(federation, folder)
-            described = environment.describe(
-                count,
-                command or shlex.join(["fedsiege", "run", str(path / "config.yaml"), "--out", str(path)]),
-                str(getattr(federation.learner, "device", "cpu")),
-            )
+            device = str(getattr(federation.learner, "device", "cpu"))
+            described = environment.describe(count, command or again(path, threads), device)
+            described = environment.joined(described, _described(folder), federation.done)
             described |= {"data": info, "config_hash": config.hash}
             checkpoint.write_atomic(folder.environment, json.dumps(described, indent=2).encode())
             _rounds(federation, folder, checkpoint_every, progress, stop, meter)
@@ -260,6 +278,34 @@ def best_round(evaluations: list[dict[str, Any]], metric: str) -> dict[str, Any]
     return max(evaluations, key=lambda e: (e["metrics"]["valid"].get(metric) or -math.inf, -e["round"]))
 
 
+def granted(federation: Federation) -> int | None:
+    """Return how many attackers the defense knows to be in a cohort, None if it has to guess.
+
+    It knows what the threat model tells it. It also knows a number that stands in its settings (`byzantine`, `trim`)
+    and is the true one: the number in every cohort, where that is certain, since everybody takes part or
+    ``federation.attackers`` fixes it.
+    """
+    told = federation.told()
+    if told is not None:
+        return told
+    fixed, members = federation.config.attackers, int(federation.coalition.size)
+    if fixed is None and federation.size < federation.learner.num_clients:
+        return None
+    true = members if fixed is None else min(fixed, members)
+    return true if true and true in guesses(federation.defense, federation.size) else None
+
+
+def guesses(defense: Any, cohort: int) -> set[int]:
+    """Return the numbers of attackers among `cohort` clients that the parts of a defense assume, if untold."""
+    found = set()
+    for part in getattr(defense, "parts", (defense,)):
+        if hasattr(part, "byzantine"):
+            found.add(assumed(part.byzantine, cohort, None))
+        if hasattr(part, "trim"):
+            found.add(share_of(part.trim, cohort))
+    return found
+
+
 def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> dict[str, Any]:
     """Return the result of a finished run from its records alone (no clock enters it)."""
     evaluations, rounds, malicious, accepted, applied, finite = [], [], [], [], 0, True
@@ -300,7 +346,7 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         "scored_clients": len(federation.scored),
         "threat_model": {
             "knowledge": Knowledge(config.attack.knowledge).words,
-            "told_byzantine": federation.told(),
+            "told_byzantine": granted(federation),
         },
         "last": evaluations[-1],
         "best": best,

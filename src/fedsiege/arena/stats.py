@@ -12,6 +12,8 @@ RESAMPLES = 2000
 """Bootstrap samples behind every interval."""
 ROUNDING = 1e-9
 """Differences up to this are rounding errors of equal scores, and count as zero."""
+PAIRS = 5
+"""So many seeds in common are the least by which anything wins: the bootstrap of two values spans just these two."""
 _CHUNK = 256
 
 
@@ -102,22 +104,25 @@ def relative_loss(clean: Mapping[int, float], attacked: Mapping[int, float]) -> 
     return estimate(losses(clean, attacked))
 
 
-def winner(values: Sequence[Mapping[int, float]]) -> int | None:
+def winner(values: Sequence[Mapping[int, float]], pairs: int = PAIRS) -> int | None:
     """Return the place of the one that is above every other, None if none is.
 
-    One is above another if the 95 % interval of their difference, paired by seed, lies above zero. So two seeds in
-    common are the least, a tie has no winner, and neither has one that stands alone.
+    One is above another if the 95 % interval of their difference, paired by seed, lies above zero. A tie has no winner,
+    and neither has one that stands alone.
 
     Parameters
     ----------
     values : sequence of mappings
         Each from seed to score; higher is better.
+    pairs : int
+        So many seeds must every two have in common, at least two. Of fewer than five the percentile bootstrap is no
+        test: the interval of two values is the two, and under equal methods names a winner every second time.
     """
     if len(values) < 2:
         return None
     for place, mine in enumerate(values):
         apart = [differences(mine, other) for i, other in enumerate(values) if i != place]
         # The mean of differences lies in their interval, so intervals are needed for one candidate at most.
-        if all(len(d) > 1 and fmean(d) > ROUNDING for d in apart):
+        if all(len(d) >= max(pairs, 2) and fmean(d) > ROUNDING for d in apart):
             return place if all(e.positive for e in estimates(apart)) else None
     return None

@@ -112,16 +112,23 @@ class Verdict:
         return len(self._cells(True) - self._cells(False))
 
     @property
+    def compared(self) -> int:
+        """Cells with a band, inside or outside."""
+        return self.inside + self.outside
+
+    @property
     def holds(self) -> bool:
-        """Whether something is finished and nothing lies outside."""
-        return self.cells > 0 and not self.outside
+        """Whether something was compared and nothing lies outside."""
+        return self.compared > 0 and not self.outside
 
     @property
     def words(self) -> str:
         """The verdict in a few words, such as ``"2 outside, 5 inside, 1 without a band"``."""
         if not self.cells:
             return "nothing finished"
-        left = self.cells - self.inside - self.outside
+        left = self.cells - self.compared
+        if not self.compared:
+            return f"nothing to compare with: {left} without a band"
         counts = ((self.outside, "outside"), (self.inside, "inside"), (left, "without a band"))
         return ", ".join(f"{n} {what}" for n, what in counts if n)
 
@@ -130,6 +137,7 @@ class Verdict:
         return {
             "holds": self.holds,
             "cells": self.cells,
+            "compared": self.compared,
             "inside": self.inside,
             "outside": self.outside,
             "checks": [check.to_json() for check in self.checks],

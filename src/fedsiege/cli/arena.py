@@ -119,9 +119,11 @@ class Arena:
         cells = plan.cells(self.out)
         if self.dry_run:
             return self._list(cells)
+        from fedsiege.arena.card_store import keep
         from fedsiege.arena.grid import run_cells
         from fedsiege.cli.board_progress import BoardProgress
 
+        keep(plan.card, self.out)
         executor: dict[str, Any] = {"executor": self._executor()} if self.ray else {}
         with BoardProgress(cells, plan.card.metric) as progress:
             outcomes = run_cells(cells, self.jobs, progress, **executor)

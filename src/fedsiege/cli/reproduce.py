@@ -30,7 +30,9 @@ class Reproduce:
     was stopped, by hand or by --minutes.
 
     The verdict says of every finished cell whether it lies in the band that our own published runs make likely, and by
-    how much ours and the paper's value lie outside. The exit status is 1 if a cell lies outside, or none is finished.
+    how much ours and the paper's value lie outside. The exit status is 0 if at least one cell has a band and none lies
+    outside of its own, 75 if time ran out, and otherwise 1: also where nothing is finished, or where there is nothing
+    to compare with, because no band is stored for these cells and so many rounds.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ class Reproduce:
     def __call__(self) -> int:
         """Run the cells, print table and verdict, draw.
 
-        1 if some cells failed, 75 if time ran out, 1 if the verdict does not hold.
+        1 if some cells failed, 75 if time ran out, 1 if the verdict does not hold or compares nothing.
         """
         if self.show or self.id is None:
             return self._targets()

@@ -45,7 +45,7 @@ class Run:
     json: Annotated[bool, option()] = False
 
     def resume(self) -> str:
-        """Return the command that goes on with this run."""
+        """Return the command that goes on with this run; what repeats it is stored with it, and says another folder."""
         words = ["fedsiege", "run", str(self.target)]
         words += ["--out", str(self.out)] if self.out else []
         words += ["--threads", str(self.threads)] if self.threads else []
@@ -79,10 +79,8 @@ class Run:
         folder = RunFolder(path)
         if folder.finished:
             err().print(f"{path} is finished; nothing to run", markup=False, soft_wrap=True)
-        # A run folder is no recipe; there the default names the configuration inside it.
-        command = None if self.target.is_dir() else self.resume()
         with RunProgress(config.federation.rounds, config.metric) as progress:
-            result = execute(config, path, threads=self.threads, progress=progress, command=command)
+            result = execute(config, path, threads=self.threads, progress=progress)
         if self.json:
             print_json({**result, "folder": str(path)})
         else:
@@ -120,7 +118,7 @@ def _show(result: dict[str, Any], path: Path) -> None:
     told = result["threat_model"]["told_byzantine"]
     lines = [
         f"best round by {result['selected_by']}; the attacker knows: {result['threat_model']['knowledge']}",
-        f"the defense was told how many attack: {told}" if told is not None else "",
+        f"the defense was told, or has in its settings, how many attack: {told}" if told is not None else "",
     ]
     if result["rejects"]:
         found = "  ".join(f"{k} {number(result['detection'][k])}" for k in ("DACC", "FPR", "FNR", "AAR"))

@@ -63,7 +63,10 @@ def list_targets(found: Sequence[Standing]) -> None:
 
 
 def as_json(state: Standing, small: bool) -> dict[str, Any]:
-    """Return the state of a table or figure as JSON values; `small` says whether it has a small form."""
+    """Return the state of a table or figure as JSON values; `small` says whether it has a small form.
+
+    ``holds`` is null where no finished cell has a band to be compared with.
+    """
     wanted = state.target
     return {
         "id": wanted.id,
@@ -76,7 +79,8 @@ def as_json(state: Standing, small: bool) -> dict[str, Any]:
         "finished": state.finished,
         "published": state.published,
         "cells": state.verdict.cells,
+        "compared": state.verdict.compared,
         "inside": state.verdict.inside,
         "outside": state.verdict.outside,
-        "holds": state.verdict.holds if state.verdict.cells else None,
+        "holds": state.verdict.holds if state.verdict.compared else None,
     }

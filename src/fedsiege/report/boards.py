@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +55,19 @@ def places(board: Board) -> dict[str, Place]:
     return {path: Place(group, attack, defense) for path, group, attack, defense in rows if group in shown}
 
 
+def cards(root: Path, records: Iterable[Record]) -> dict[str, Any]:
+    """Return the cards of stored runs under a folder by hash: shipped ones, and one's own, kept beside the runs."""
+    from fedsiege.arena.card_store import at_hand
+
+    return at_hand(root, records)
+
+
 def leaderboards(board: Board) -> Leaderboards:
     """Return the leaderboards of a report's runs; none if no run has a card."""
     if board.runs.is_empty() or board.runs["card"].null_count() == board.runs.height:
         return Leaderboards()
-    from fedsiege.arena.board import boards, shipped
+    from fedsiege.arena.board import boards
 
     found = [record for record in stored(board.root) if record.card]
-    known = shipped(found)
+    known = cards(board.root, found)
     return Leaderboards(tuple(boards(found, known)), known, places(board))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedsiege.errors import RunError
-from fedsiege.report.boards import places, stored
+from fedsiege.report.boards import cards, places, stored
 from fedsiege.report.collect import Board
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ def boards(board: Board) -> tuple[Leaderboard, ...]:
     A setting stands for a card that was never written: it has no reference band, and every run is a closed one.
     """
     from fedsiege.arena.board import boards as rank
-    from fedsiege.arena.board import shipped
 
     runs = stored(board.root)
     where = places(board)
@@ -36,7 +35,7 @@ def boards(board: Board) -> tuple[Leaderboard, ...]:
         if not run.card and run.path in where
     ]
     settings = [replace(found, notes=found.notes[1:]) for found in rank(loose, {})]
-    return (*rank(carded, shipped(carded)), *settings)
+    return (*rank(carded, cards(board.root, carded)), *settings)
 
 
 def _tables(board: Board, title: str, kind: Literal["md", "latex"]) -> str:

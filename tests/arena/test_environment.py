@@ -1,0 +1,103 @@
+"""Where a run was made, also if it was made in several sittings."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sklearn
+
+from fedsiege.arena import environment
+from fedsiege.arena.environment import joined, versions
+from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.record import read_record
+from fedsiege.arena.runs import execute
+from tests.small import small
+
+
+def sitting(commit: str | None = "a", cpu: str = "old", **more: Any) -> dict[str, Any]:
+    return {"commit": commit, "versions": {"torch": "2"}, "hardware": {"cpu": cpu}, "platform": "p", **more}
+
+
+def test_what_clusters_and_projects_is_among_the_versions() -> None:
+    assert versions()["scikit-learn"] == sklearn.__version__
+
+
+def test_one_sitting_or_several_alike_are_told_once() -> None:
+    assert joined(sitting(), None, 0) == sitting()
+    assert joined(sitting(), sitting(), 5) == sitting()
+    # Of a sitting that left no checkpoint nothing is in the run.
+    assert joined(sitting("b"), sitting("a"), 0) == sitting("b")
+
+
+def test_what_differs_between_sittings_is_kept_in_order() -> None:
+    second = joined(sitting("b", "new"), sitting("a", "old", command="x", data={}), 5)
+    assert second["commit"] == "a, b"
+    assert second["hardware"] == {"cpu": "new"}
+    old, new = ({"after": n, "commit": c, "hardware": {"cpu": h}} for n, c, h in ((0, "a", "old"), (5, "b", "new")))
+    assert second["sittings"] == [old, new]
+    third = joined(sitting(None, "new"), json.loads(json.dumps(second)), 8)
+    assert third["commit"] == "a, b, unknown"
+    assert third["sittings"] == [old, new, {"after": 8, "commit": None, "hardware": {"cpu": "new"}}]
+    # Back to the first commit: it is named once, and has two stretches.
+    assert joined(sitting("a", "new"), second, 8)["commit"] == "a, b"
+    assert [s["after"] for s in joined(sitting("a", "new"), second, 8)["sittings"]] == [0, 5, 8]
+
+
+def test_a_sitting_that_got_no_further_is_forgotten() -> None:
+    second = joined(sitting("b"), sitting("a"), 5)
+    third = joined(sitting("c"), second, 5)
+    assert (third["commit"], [s["after"] for s in third["sittings"]]) == ("a, c", [0, 5])
+    assert joined(sitting("a"), second, 5) == sitting("a")
+
+
+def test_only_hardware_differs() -> None:
+    found = joined(sitting("a", "new"), sitting("a", "old"), 5)
+    assert found["commit"] == "a"
+    assert found["sittings"] == [{"after": 0, "hardware": {"cpu": "old"}}, {"after": 5, "hardware": {"cpu": "new"}}]
+    third = joined(sitting("b", "new"), found, 7)
+    assert third["commit"] == "a, b"
+
+
+class Stop(Exception):
+    """Stands for a kill between two rounds."""
+
+
+def half(path: Path, at: int = 8) -> None:
+    def stop(record: Any, seconds: float) -> None:
+        if record.round == at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        execute(small(), path, threads=1, checkpoint_every=7, progress=stop)
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_the_record_of_a_resumed_run_names_both_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool
+) -> None:
+    monkeypatch.setattr(environment, "commit", lambda: "first")
+    half(tmp_path / "run")
+    if damage:
+        (tmp_path / "run" / "environment.json").write_text("{")
+    monkeypatch.setattr(environment, "commit", lambda: "second+changes")
+    execute(small(), tmp_path / "run", threads=1)
+    found = RunFolder(tmp_path / "run").read_environment()
+    record = read_record(tmp_path / "run", tmp_path)
+    if damage:
+        assert (record.commit, "sittings" in found) == ("second+changes", False)
+        return
+    assert record.commit == "first, second+changes"
+    assert found["sittings"] == [{"after": 0, "commit": "first"}, {"after": 7, "commit": "second+changes"}]
+    assert record.warnings == ()
+
+
+def test_the_command_names_the_threads_that_were_asked_for(tmp_path: Path) -> None:
+    execute(small(federation={"rounds": 2}), tmp_path / "a b", threads=1)
+    command = RunFolder(tmp_path / "a b").read_environment()["command"]
+    assert shlex.split(command) == [
+        "fedsiege", "run", str(tmp_path / "a b" / "config.yaml"), "--out", "again/a b", "--threads", "1",
+    ]  # fmt: skip
