@@ -315,6 +315,22 @@ class TestFlags:
         board = one(found, FakeCard(attacks=("lie", "gaussian")))
         assert [f.code for f in row(board, "median").flags] == ["noise", "unadapted"]
 
+    def test_an_adaptive_attack_that_does_less_than_what_it_adapts(self) -> None:
+        plain = row(one(toy()), "krum").scores["fang"].value.mean
+        board = one(toy({("adaptive(fang)", "krum"): around(plain + 0.01)}))
+        (flag,) = row(board, "krum").flags
+        assert flag.code == "unadapted"
+        assert f"adaptive(fang) {plain + 0.01:.4f}, fang {plain:.4f}" in flag.message
+        assert row(one(toy({("adaptive(fang)", "krum"): around(plain)})), "krum").flags == ()
+
+    def test_an_adaptive_attack_that_does_good(self) -> None:
+        found = [r for r in toy({("adaptive(fang)", "krum"): around(0.9)}) if r.attack != "fang"]
+        board = one(found, FakeCard(attacks=("adaptive(fang)", "lie", "gaussian")))
+        (flag,) = row(board, "krum").flags
+        assert flag.code == "unadapted"
+        assert ", no attack 0." in flag.message
+        assert row(board, "median").flags == ()
+
     def test_without_noise_the_reader_is_told(self) -> None:
         board = one([r for r in toy() if r.attack != "gaussian"])
         assert any("not compared with noise" in note for note in board.notes)

@@ -11,6 +11,7 @@ import pytest
 from fedsiege.arena import flags
 from fedsiege.arena.flags import (
     RULES,
+    adapts,
     never_adaptive,
     not_finite,
     of_runs,
@@ -171,6 +172,19 @@ def test_an_adaptive_attack_was_faced_or_not() -> None:
     for attack in ("adaptive(fang)", "adaptive-labelflip"):
         assert never_adaptive([*plain, record(attack, "krum", 0, 0.4)]) is None
     assert never_adaptive(cell("fang", "none", around(0.5))) is None
+    faced = [*plain, record("adaptive(fang)", "krum", 0, 0.4)]
+    flag = never_adaptive(faced, {"adaptive(fang)": "too mild"})
+    assert flag is not None
+    assert flag.message == f"{RULES['unadapted']} (too mild)"
+    assert never_adaptive([*faced, record("adaptive(lie)", "krum", 0, 0.4)], {"adaptive(fang)": "too mild"}) is None
+
+
+@pytest.mark.parametrize(
+    ("attack", "inner"),
+    [("adaptive(fang)", "fang"), ("adaptive-labelflip", "labelflip"), ("fang", None), ("adaptiveness", None)],
+)
+def test_what_an_adaptive_attack_adapts(attack: str, inner: str | None) -> None:
+    assert adapts(attack) == inner
 
 
 def test_who_was_told() -> None:

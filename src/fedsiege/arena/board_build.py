@@ -105,7 +105,7 @@ def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate
         told=flags.was_told(every) is not None,
         division="open" if entry.open else CLOSED,
         changes=entry.changes,
-        flags=_merged(list(mine.values()), clean, flags.never_adaptive(every)),
+        flags=_merged(list(mine.values()), clean, flags.never_adaptive(every, table.tame(entry))),
     )
 
 

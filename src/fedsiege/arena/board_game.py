@@ -13,7 +13,7 @@ from fedsiege.arena import flags
 from fedsiege.arena.board import CLEAN, WORST
 from fedsiege.arena.board_cells import CLOSED, Cells, Entry, Key, Scale, by_seed, cells, measured, scale
 from fedsiege.arena.flags import NONE, Flag
-from fedsiege.arena.stats import differences, winner
+from fedsiege.arena.stats import ROUNDING, differences, paired, winner
 
 if TYPE_CHECKING:
     from fedsiege.arena.card import Card
@@ -113,6 +113,29 @@ class Game:
                 flag = flags.only_noise(self.oriented((base, attack)), self.oriented((base, str(noise))))
                 if flag and self.plugins[attack] != flags.NOISE:
                     found[base, attack] = flag
+        return found
+
+    def tame(self, entry: Entry) -> dict[str, str]:
+        """Return the adaptive attacks, by label, that clearly do less to an entry than what they adapt, or do it good.
+
+        The search for the strongest upload that is accepted looks at one round; over many that may do less than the
+        attack as it is. Clearly means that the interval of the difference, paired by seed, lies above zero, or with
+        one seed the difference.
+        """
+        found: dict[str, str] = {}
+        attacks = [a for a in self.played(entry) if self.shown((entry, a))]
+        for attack in attacks:
+            inner, mine = flags.adapts(self.plugins[attack]), self.oriented((entry, attack))
+            if inner is None:
+                continue
+            rivals = {a: (entry, a) for a in attacks if self.plugins[a] == inner}
+            if self.clean is self.scale:
+                rivals["no attack"] = (entry, CLEAN)
+            for name, key in rivals.items():
+                less = paired(mine, self.oriented(key))
+                if less.n and (less.positive or (less.n == 1 and less.mean > ROUNDING)):
+                    ours, theirs = (self.scale.sign * self.mean(k) for k in ((entry, attack), key))
+                    found.setdefault(attack, f"{attack} {ours:.4f}, {name} {theirs:.4f}")
         return found
 
     def winners(self) -> set[Key]:

@@ -36,7 +36,7 @@ RULES: Mapping[str, str] = {
     "rejects": "the defense rejects more than 20 % of honest uploads",
     "nonfinite": "non-finite values",
     "unstable": "the last round lies far from the median of the last ten",
-    "unadapted": "never faced an adaptive attack",
+    "unadapted": "never faced an adaptive attack that does more than what it adapts",
     "told": "was told the number of attackers",
 }
 """Every flag's code, in order, and what it says."""
@@ -145,11 +145,30 @@ def unstable(records: Sequence[Record]) -> Flag | None:
     return Flag("unstable", f"{RULES['unstable']} ({_listed(found)})") if found else None
 
 
-def never_adaptive(records: Sequence[Record]) -> Flag | None:
-    """Flag a defense none of whose runs has an adaptive attack; FedAvg, which rejects nothing, is exempt."""
-    if any(r.adaptive or r.defense == NONE for r in records):
+def never_adaptive(records: Sequence[Record], tame: Mapping[str, str] | None = None) -> Flag | None:
+    """Flag a defense that no adaptive attack has tried in earnest; FedAvg, which rejects nothing, is exempt.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        All runs of the defense.
+    tame : mapping of str to str, optional
+        Adaptive attacks that do not count, by label, with what is said of them.
+    """
+    tame = tame or {}
+    faced = {r.attack_label for r in records if r.adaptive}
+    if faced - tame.keys() or any(r.defense == NONE for r in records):
         return None
-    return Flag("unadapted", RULES["unadapted"])
+    said = "; ".join(tame[label] for label in sorted(faced))
+    return Flag("unadapted", RULES["unadapted"] + (f" ({said})" if said else ""))
+
+
+def adapts(attack: str) -> str | None:
+    """Return the name of the attack that an adaptive one adapts, None for one that adapts none."""
+    for start, end in (("adaptive(", ")"), ("adaptive-", "")):
+        if attack.startswith(start) and attack.endswith(end):
+            return attack[len(start) : len(attack) - len(end)]
+    return None
 
 
 def was_told(records: Sequence[Record]) -> Flag | None:
