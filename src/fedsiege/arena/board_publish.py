@@ -9,10 +9,10 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from fedsiege.arena import card_store
 from fedsiege.arena.board import boards, shipped
 from fedsiege.arena.board_command import repeating
 from fedsiege.arena.board_tables import markdown
-from fedsiege.arena.card_store import kept, published, values
 from fedsiege.arena.record import Record
 from fedsiege.arena.store import Store
 from fedsiege.errors import RunError
@@ -79,7 +79,7 @@ def from_json(data: Mapping[str, Any]) -> list[Record]:
 def render(data: Mapping[str, Any]) -> str:
     """Return the Markdown page of a published leaderboard."""
     records = from_json(data)
-    known = published(records, data.get("cards", {}))
+    known = card_store.published(records, data.get("cards", {}))
     commits = sorted({commit for record in records for commit in record.commit.split(", ") if commit})
     hardware = sorted({record.hardware for record in records if record.hardware})
     lines = [
@@ -136,7 +136,7 @@ def publish(card: str, root: Path, folder: Path) -> list[Path]:
     if not known:
         raise RunError(f"{root} holds no finished run of {card}; there is nothing to publish")
     ours = shipped(known.values())
-    own = {**cards, **{hash_: values(made) for hash_, made in kept(root, found).items()}}
+    own = {**cards, **{hash_: card_store.values(made) for hash_, made in card_store.kept(root, found).items()}}
     data = to_json(card, known.values(), {hash_: own[hash_] for hash_ in sorted(own) if hash_ not in ours})
     folder.mkdir(parents=True, exist_ok=True)
     lines = ",\n  ".join(json.dumps(run, allow_nan=False) for run in data["runs"])
