@@ -53,6 +53,20 @@ def test_builtin_names_load_to_classes_of_that_name(kind: registry.Kind) -> None
         cls = registry.load(kind, name)
         assert cls.name == name
         assert cls.__name__ == entry.cls
+        # Read from source, a base class's included, as Python itself would find them.
+        assert entry.capabilities == tuple(sorted(getattr(cls, "provides" if kind == "models" else "needs")))
+
+
+def test_capabilities_of_a_base_class_of_the_package_are_inherited(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    text = "from fedsiege.attacks.scaling import Scaling as Theirs\n"
+    for name, base in (("mine", "Theirs"), ("other", "mine")):
+        text += f'\nclass {name}({base}):\n    """{name}."""\n    name = "{name}"\n'
+    file.write_text(text)
+    assert [(e.name, e.capabilities) for e in registry.scan(file, "attacks", "mine")] == [
+        ("mine", ("labels",)),
+        ("other", ("labels",)),
+    ]
 
 
 def test_none_comes_first_and_the_rest_in_order() -> None:

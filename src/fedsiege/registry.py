@@ -68,14 +68,41 @@ def _literal_name(node: ast.ClassDef) -> str | None:
     return None
 
 
-def _literal_capabilities(node: ast.ClassDef) -> tuple[str, ...]:
-    """The strings of a literal ``needs`` or ``provides``, such as ``frozenset({"items"})``, ascending."""
+def _literal_capabilities(node: ast.ClassDef, tree: ast.Module) -> tuple[str, ...]:
+    """The strings of a literal ``needs`` or ``provides``, such as ``frozenset({"items"})``, ascending.
+
+    A class without one has those of its first base class that has, in this file or another of the package.
+    """
     for item in node.body:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name) or item.value is None:
             continue
         if item.target.id in ("needs", "provides"):
             return tuple(sorted(str(c.value) for c in ast.walk(item.value) if isinstance(c, ast.Constant)))
+    for base in node.bases:
+        found = _class(base.id, tree) if isinstance(base, ast.Name) else None
+        if found and (inherited := _literal_capabilities(*found)):
+            return inherited
     return ()
+
+
+def _class(name: str, tree: ast.Module) -> tuple[ast.ClassDef, ast.Module] | None:
+    """Return the class that a file calls `name` and the file where it stands; None outside the package."""
+    for item in tree.body:
+        if isinstance(item, ast.ClassDef) and item.name == name:
+            return item, tree
+        if not isinstance(item, ast.ImportFrom) or not (item.module or "").startswith(f"{ROOT.name}."):
+            continue
+        for alias in item.names:
+            if (alias.asname or alias.name) == name:
+                path = ROOT.joinpath(*str(item.module).split(".")[1:])
+                path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+                return _class(alias.name, _parsed(path))
+    return None
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _describe(doc: str | None) -> tuple[str, str]:
@@ -97,7 +124,7 @@ def scan(path: Path, kind: Kind, module: str) -> list[Entry]:
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and (name := _literal_name(node)):
             summary, reference = _describe(ast.get_docstring(node))
-            capabilities = _literal_capabilities(node)
+            capabilities = _literal_capabilities(node, tree)
             found.append(Entry(kind, name, summary, reference, module, node.name, str(path), capabilities))
     return found
 

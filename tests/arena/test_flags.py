@@ -194,6 +194,9 @@ def test_who_was_told() -> None:
     assert "(5)" in flag.message
     assert was_told(cell("fang", "krum", around(0.5))) is None
     assert was_told([record("fang", "none", 1, 0.5, told=5)]) is None
+    flag = was_told([record("fang", "normbound", 0, 0.5, told_norm=True)])
+    assert flag is not None
+    assert flag.message == "was told the mean norm of benign uploads"
 
 
 def test_every_rule_has_words() -> None:

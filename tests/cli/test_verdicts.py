@@ -126,6 +126,24 @@ def test_a_damaged_published_table_is_one_line(fedsiege: Callable) -> None:
     assert "aaai23-table1.json is not a published table" in said.err
 
 
+def test_a_list_for_one_model_says_what_does_not_go_with_it_and_why(fedsiege: Callable) -> None:
+    found = json.loads(fedsiege("list", "--model", "mf", "--json").out)
+    assert list(found) == ["attacks", "defenses"]
+    refused = {row["name"]: row["refused"] for rows in found.values() for row in rows if row["refused"]}
+    assert refused == {
+        **dict.fromkeys(
+            ("scaling", "dba", "targeted-labelflip", "adaptive-targeted-labelflip"), "labelled training samples"
+        ),
+        "flcert": "predictions of several models that can be outvoted",
+        "fltrust": "clean training data on the server",
+    }
+    pictures = json.loads(fedsiege("list", "attacks", "--model", "convnet", "--json").out)["attacks"]
+    assert {row["name"] for row in pictures if row["refused"]} == {"clusterattack", "clusterattack+cl", "fedattack"}
+    assert "no: needs" in " ".join(fedsiege("list", "defenses", "--model", "mf").out.split())
+    assert "did you mean 'mf'" in fedsiege("list", "--model", "mff").err
+    assert "goes with attacks and defenses" in fedsiege("list", "datasets", "--model", "mf").err
+
+
 def test_any_attack_may_be_wrapped(fedsiege: Callable) -> None:
     said = " ".join(fedsiege("list", "attacks").out.split())
     assert "Any attack may be wrapped, as in adaptive(minmax)" in said

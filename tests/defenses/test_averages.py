@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from fedsiege.defenses.norm_bound import NormBound
 from fedsiege.errors import ConfigError
 from tests import peers
 from tests.defenses.oracles import aggregate, batch, run
+from tests.worlds import World
 
 COUNTS = np.array([3.0, 1.0, 7.0, 2.0, 5.0])
 X = np.random.default_rng(0).normal(size=(5, 30))
@@ -45,6 +48,17 @@ def test_norm_bound_clips_whole_uploads(bound: float | None, dtype: torch.dtype)
     assert [r == "clipped" for r in v.reason] == (norms > limit * (1 + 1e-6)).tolist()
     assert outcome.info["clipped"] == sum(r == "clipped" for r in v.reason)
     assert outcome.info["bound"] == pytest.approx(limit, rel=1e-6)
+
+
+@pytest.mark.parametrize("bound", [None, 5.0])
+def test_norm_bound_takes_the_norm_of_benign_uploads_where_it_is_granted(bound: float | None) -> None:
+    updates, view = batch(X, torch.float64, COUNTS), World().defense_view()
+    outcome, _ = NormBound(bound=bound).step(updates, {}, replace(view, benign_norm=0.25))
+    limit = 0.25 if bound is None else bound
+    norms = np.sqrt((X**2).sum(1))
+    clipped = X * np.minimum(1.0, limit / np.where(norms > 0, norms, 1.0))[:, None]
+    np.testing.assert_allclose(aggregate(outcome), COUNTS @ clipped / COUNTS.sum(), rtol=1e-6, atol=1e-12)
+    assert outcome.info["bound"] == limit
 
 
 def test_a_huge_upload_pulls_no_further_than_the_bound() -> None:

@@ -32,11 +32,12 @@ class Expel(Filter):
     clients: tuple[int, ...] = ()
     restart: bool = False
     joint: bool = False
+    absent: tuple[int, ...] = ()
 
     def judge(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Verdicts, State, Mapping[str, Any]]:
         out = np.isin(updates.clients, self.clients)
         verdicts = Verdicts.of(~out, np.zeros(updates.n), "expelled")
-        return replace(verdicts, expelled=out, restart=self.restart), state, {}
+        return replace(verdicts, expelled=out, restart=self.restart, absent=self.absent), state, {}
 
 
 def judged(defense: Any, updates: UpdateBatch) -> Verdicts:
@@ -86,6 +87,18 @@ def test_a_restart_passes_through(restart: bool) -> None:
     verdicts = judged(Pipeline((everyone, Median())), updates)
     assert verdicts.restart is restart
     assert expelled(verdicts) == CLIENTS.tolist()
+
+
+def test_whoever_is_found_while_absent_passes_through_compositions_and_the_gate() -> None:
+    updates = WORLD.honest(CLIENTS)
+    one, other = Expel(clients=(1,), absent=(70, 90)), Expel(clients=tuple(CLIENTS), absent=(80,))
+    nan = updates.scale(np.array([np.nan, *np.ones(9)]))
+    for given in (updates, nan):
+        assert judged(one, given).absent == (70, 90)
+        assert judged(Pipeline((one, Median())), given).absent == (70, 90)
+        assert judged(Pipeline((MultiKrum(byzantine=0), one)), given).absent == (70, 90)
+        assert judged(Pipeline((one, other)), given).absent == (70, 80, 90)
+        assert judged(Pipeline((other, Median())), given).absent == (80,)
 
 
 def test_without_an_expelling_part_nobody_is() -> None:

@@ -85,6 +85,7 @@ class Problem:
             state = after
             if outcome.verdicts.expelled is not None:
                 out[left[outcome.verdicts.expelled]] = True
+            out[list(outcome.verdicts.absent)] = True
             self.apply(outcome)
             outcomes.append(outcome)
         self.state, self.out = state, out
@@ -246,7 +247,21 @@ def test_nobody_is_judged_before_half_of_the_clients_have_a_full_window() -> Non
     assert defense._detect({**errors, "0": [9.0]}, 12, view) == ["1", "2", "3"]
 
 
-def test_a_client_found_while_absent_is_expelled_when_it_returns() -> None:
+def test_clients_found_while_absent_are_named_at_once() -> None:
+    defense, problem = FLDetector(cold_start=0, window=2), Problem(12)
+    _, state = defense.step(
+        problem.uploads(1, np.arange(12)), defense.init(SPEC, generator(0, "init")), problem.view(1)
+    )
+    errors = {str(i): [9.0, 9.0] if i in (2, 5, 9, 11) else [1.0, 1.0 + i / 1000] for i in range(12)}
+    outcome, after = defense.step(problem.uploads(2, np.array([2, 3, 9])), {**state, "errors": errors}, problem.view(2))
+    assert outcome.verdicts.expelled is not None
+    assert outcome.verdicts.expelled.tolist() == [True, False, True]
+    assert outcome.verdicts.absent == (5, 11)
+    assert outcome.verdicts.restart
+    assert sorted(after["expelled"]) == [2, 5, 9, 11]
+
+
+def test_a_client_found_while_absent_stays_out_if_it_returns_all_the_same() -> None:
     defense, problem = FLDetector(cold_start=0, window=2), Problem(8)
     state = {**defense.init(SPEC, generator(0, "init")), "expelled": [3, 5]}
     outcome, after = defense.step(problem.uploads(1, np.array([1, 3, 4])), state, problem.view(1))

@@ -29,11 +29,18 @@ def test_one_group_is_everybody_and_nobody_is_no_group() -> None:
     assert groups.addresses == [()]
 
 
-def part(cohort: list[int], accepted: list[bool], expelled: list[bool] | None, restart: bool, applied: bool) -> Part:
+def part(
+    cohort: list[int],
+    accepted: list[bool],
+    expelled: list[bool] | None,
+    restart: bool,
+    applied: bool,
+    absent: tuple[int, ...] = (),
+) -> Part:
     n = len(cohort)
     verdicts = Verdicts(
         np.array(accepted), np.array(cohort) / 10, np.full(n, 1 / n), tuple(f"r{c}" for c in cohort),
-        None if expelled is None else np.array(expelled), restart,
+        None if expelled is None else np.array(expelled), restart, absent,
     )  # fmt: skip
     delta = {"w": DenseBlock(torch.ones(1, 2))} if applied else None
     ids = np.array(cohort)
@@ -43,8 +50,8 @@ def part(cohort: list[int], accepted: list[bool], expelled: list[bool] | None, r
 def test_a_joined_round_has_every_upload_once_in_the_order_of_clients() -> None:
     whole = join(
         [
-            part([1, 6, 7], [True, False, True], None, False, False),
-            part([0, 5], [True, False], [False, True], True, True),
+            part([1, 6, 7], [True, False, True], None, False, False, (9,)),
+            part([0, 5], [True, False], [False, True], True, True, (8, 12)),
         ]
     )
     v = whole.outcome.verdicts
@@ -56,6 +63,7 @@ def test_a_joined_round_has_every_upload_once_in_the_order_of_clients() -> None:
     assert v.expelled is not None
     assert v.expelled.tolist() == [False, False, True, False, False]
     assert v.restart
+    assert v.absent == (8, 9, 12)
     assert whole.outcome.delta is not None
     assert whole.outcome.info == {"0.k": 3, "1.k": 2}
 

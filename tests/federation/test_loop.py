@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from fedsiege.arena.runs import assemble
+from fedsiege.arena.runs import assemble, granted_norm
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
+from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts
 from fedsiege.defenses.none import FedAvg
 from fedsiege.errors import ConfigError, KnowledgeError, UploadError
 from fedsiege.federation.loop import Federation, FederationConfig
@@ -224,3 +225,41 @@ def test_clean_training_learns() -> None:
 def test_sasrec_refuses_a_defense_that_asks_for_a_second_local_step() -> None:
     with pytest.raises(ConfigError, match=r"'fl-wbc' needs a second local step.*'sasrec' does not offer"):
         federation(model={"name": "sasrec", "dim": 8, "max_len": 10}, defense="fl-wbc", attack="none")
+
+
+def test_the_norm_of_benign_uploads_is_told_where_it_is_granted_and_not_else() -> None:
+    sections = {"attack": "gaussian", "defense": {"name": "normbound", "bound": None}}
+    told = federation(**sections, federation={"tell_norm": True, "malicious": 0.3})
+    untold = federation(**sections, federation={"malicious": 0.3})
+    assert granted_norm(told)
+    assert not granted_norm(untold)
+    assert not granted_norm(federation(defense="normbound", federation={"tell_norm": True}))
+    for _ in range(4):
+        record = told.step()
+        assert record.malicious.any()
+        assert record.info["bound"] == pytest.approx(record.norms[~record.malicious].mean(), rel=1e-12)
+        record = untold.step()
+        assert record.info["bound"] == pytest.approx(np.median(record.norms), rel=1e-12)
+
+
+def test_whoever_is_found_while_absent_is_drawn_no_more() -> None:
+    @dataclass(frozen=True)
+    class Finds(DefenseBase):
+        name: ClassVar[str] = "finds"
+        expels: ClassVar[bool] = True
+
+        def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
+            away = tuple(np.setdiff1d(np.arange(20), updates.clients).tolist()) if view.round == 3 else ()
+            verdicts = replace(Verdicts.all_accepted(updates.n), expelled=np.zeros(updates.n, bool), absent=away)
+            return Outcome(updates.weighted_sum(verdicts.weight), verdicts), state
+
+    base = federation(attack="none", defense="none")
+    config = FederationConfig(rounds=12, cohort=12, malicious=0.3)
+    run = Federation(base.learner, base.attack, Finds(), config, base.model.config, 0)
+    records = [run.step().to_json() for _ in range(12)]
+    gone = records[2]["expelled_absent"]
+    assert len(gone) >= 8
+    assert [r for r in records if "expelled_absent" in r] == [records[2]]
+    assert np.flatnonzero(run.expelled).tolist() == gone
+    assert not any(set(gone) & set(record["cohort"]) for record in records[3:])
+    assert any(set(gone) & set(record["cohort"]) for record in records[:3])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi, Strategy
 
+from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts
 from fedsiege.defenses.fl_detector import FLDetector
 from fedsiege.defenses.krum import Krum
 from fedsiege.defenses.median import Median
@@ -21,6 +23,8 @@ from fedsiege.errors import ConfigError, RunError
 from fedsiege.flower.counts import SampleCap
 from fedsiege.flower.layout import Values, to_record, to_values
 from fedsiege.flower.strategy import DefendedStrategy
+from fedsiege.redteam.audit.cell import counted
+from fedsiege.updates import UpdateBatch
 from tests.flower import bench
 from tests.flower.bench import HOSTILE, HostileGrid, answer, averaging, defended, honest, model, one_round, same
 
@@ -216,6 +220,30 @@ def test_expelled_clients_are_not_asked_again_not_heard_and_the_others_go_on() -
     assert reasons(strategy, HOSTILE) == ["expelled before"]
     evaluated = strategy.configure_evaluate(3, arrays, ConfigRecord(), grid)
     assert HOSTILE not in {m.metadata.dst_node_id for m in evaluated}
+
+
+@dataclass(frozen=True)
+class FindsAway(DefenseBase):
+    """Accepts everything, and finds client 9 malicious in any round in which it is missing."""
+
+    name: ClassVar[str] = "finds-away"
+    expels: ClassVar[bool] = True
+
+    def step(self, updates: UpdateBatch, state: Any, view: DefenseView) -> tuple[Outcome, Any]:
+        absent = () if 9 in updates.clients else (9,)
+        verdicts = replace(Verdicts.all_accepted(updates.n), expelled=np.zeros(updates.n, bool), absent=absent)
+        return Outcome(updates.weighted_sum(verdicts.weight), verdicts), state
+
+
+def test_a_client_found_while_absent_is_banned() -> None:
+    strategy = defended(FindsAway())
+    grid = HostileGrid(lambda r, message, v: [] if r == 2 else [answer(message, v)])
+    values = rounds(strategy, grid, 2)
+    assert [entry["expelled_absent"] for entry in strategy.history] == [[], [9]]
+    assert strategy.banned == {f"node:{HOSTILE}": {"round": 2, "reason": "found malicious while absent"}}
+    sent = list(strategy.configure_train(3, to_record(values), ConfigRecord(), grid))
+    assert sorted(m.metadata.dst_node_id for m in sent) == bench.HONEST
+    assert counted(strategy.history, {HOSTILE})["expelled"] == 1
 
 
 def test_bans_that_leave_too_few_nodes_do_not_make_the_server_wait_for_ever() -> None:

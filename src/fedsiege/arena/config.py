@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,12 +16,12 @@ from fedsiege.arena.card import CardRef
 from fedsiege.arena.validate import build, plain
 from fedsiege.attacks.adaptive_wrapper import Adaptive
 from fedsiege.attacks.base import Attack
+from fedsiege.capabilities import misfit
 from fedsiege.defenses.base import Defense
 from fedsiege.defenses.compose import Pipeline, compose
 from fedsiege.errors import ConfigError, nearest
 from fedsiege.federation.loop import FederationConfig
 from fedsiege.federation.server import ServerConfig
-from fedsiege.learners.base import CAPABILITIES, Capability
 
 
 @dataclass(frozen=True)
@@ -145,15 +145,6 @@ class RunConfig:
     def with_seed(self, seed: int) -> RunConfig:
         """Return the same configuration under another seed."""
         return replace(self, seed=seed)
-
-
-def misfit(what: str, name: str, needs: Iterable[str], model: str, provides: Iterable[str]) -> str | None:
-    """Return why a plug-in cannot be used with a model, None if it can."""
-    missing = sorted(set(needs) - set(provides))
-    if not missing:
-        return None
-    words = " and ".join(CAPABILITIES[cast(Capability, m)] for m in missing)
-    return f"{what} {name!r} needs {words}, which model {model!r} does not offer; see `fedsiege list`"
 
 
 def named(plugin: Any) -> dict[str, Any]:

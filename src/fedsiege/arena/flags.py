@@ -37,7 +37,7 @@ RULES: Mapping[str, str] = {
     "nonfinite": "non-finite values",
     "unstable": "the last round lies far from the median of the last ten",
     "unadapted": "never faced an adaptive attack that does more than what it adapts",
-    "told": "was told the number of attackers",
+    "told": "was told the number of attackers or the norm of benign uploads",
 }
 """Every flag's code, in order, and what it says."""
 
@@ -172,9 +172,15 @@ def adapts(attack: str) -> str | None:
 
 
 def was_told(records: Sequence[Record]) -> Flag | None:
-    """Flag a defense that was told how many attackers to expect; FedAvg, which has no use for it, is exempt."""
+    """Flag a defense that was told how many attackers to expect, or the mean norm of benign uploads.
+
+    FedAvg, which has no use for either, is exempt.
+    """
     told = sorted({r.told for r in records if r.told is not None and r.defense != NONE})
-    return Flag("told", f"{RULES['told']} ({', '.join(map(str, told))})") if told else None
+    words = [f"the number of attackers ({', '.join(map(str, told))})"] if told else []
+    if any(r.told_norm for r in records):
+        words.append("the mean norm of benign uploads")
+    return Flag("told", f"was told {' and '.join(words)}") if words else None
 
 
 OF_RUNS: tuple[Callable[[Sequence[Record]], Flag | None], ...] = (rejects_honest, not_finite, unstable, was_told)

@@ -65,6 +65,8 @@ class Record:
         What the attacker knew, in words; empty unless finished.
     told : int or None
         How many attackers the defense was told of.
+    told_norm : bool
+        Whether it was told the mean norm of benign uploads.
     rounds : int
         Rounds of the configuration.
     metric : str
@@ -106,6 +108,7 @@ class Record:
     malicious: float = 0.0
     knowledge: str = ""
     told: int | None = None
+    told_norm: bool = False
     rounds: int = 0
     metric: str = ""
     value: float = NAN
@@ -272,6 +275,7 @@ def _scored(result: dict[str, Any], cutoff: str) -> dict[str, Any]:
         "config_hash": str(result["config_hash"]),
         "knowledge": str(result["threat_model"]["knowledge"]),
         "told": None if told is None else int(told),
+        "told_norm": bool(result["threat_model"].get("told_norm")),
         "metric": metric,
         "value": test.get(metric, NAN),
         "best": _number(result["best"]["metrics"]["test"].get(metric)),

@@ -25,6 +25,7 @@ from fedsiege.arena.optimisation import Effort
 from fedsiege.attacks.base import Knowledge
 from fedsiege.checks import share_of
 from fedsiege.defenses.distances import assumed
+from fedsiege.defenses.norm_bound import NormBound
 from fedsiege.errors import RunError
 from fedsiege.federation import checkpoint
 from fedsiege.federation.loop import Federation
@@ -295,6 +296,12 @@ def granted(federation: Federation) -> int | None:
     return true if true and true in guesses(federation.defense, federation.size) else None
 
 
+def granted_norm(federation: Federation) -> bool:
+    """Return whether the defense is told the mean norm of benign uploads and bounds norms by it."""
+    parts = getattr(federation.defense, "parts", (federation.defense,))
+    return federation.config.tell_norm and any(isinstance(p, NormBound) and p.bound is None for p in parts)
+
+
 def guesses(defense: Any, cohort: int) -> set[int]:
     """Return the numbers of attackers among `cohort` clients that the parts of a defense assume, if untold."""
     found = set()
@@ -316,7 +323,7 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         rejected = {client for client, _ in record["rejected"]}
         bad = set(record["malicious"])
         judged = judged or bool(rejected)
-        expelled |= set(record.get("expelled", ()))
+        expelled |= {*record.get("expelled", ()), *record.get("expelled_absent", ())}
         applied += record["applied"]
         finite = finite and record["loss"] is not None
         effort.add(record)
@@ -347,6 +354,7 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         "threat_model": {
             "knowledge": Knowledge(config.attack.knowledge).words,
             "told_byzantine": granted(federation),
+            **({"told_norm": True} if granted_norm(federation) else {}),
         },
         "last": evaluations[-1],
         "best": best,

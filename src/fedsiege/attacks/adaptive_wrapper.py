@@ -11,8 +11,9 @@ from fedsiege.attacks.base import AttackView, Knowledge
 from fedsiege.attacks.craft import repeat, uploads
 from fedsiege.attacks.rays import inner
 from fedsiege.attacks.search import best, climb, peak
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, is_real, require
-from fedsiege.learners.base import Capability, Goal, Held, Labelled, Pairs, State
+from fedsiege.learners.base import Goal, Held, Labelled, Pairs, State
 from fedsiege.updates import Delta, DenseBlock, ModelSpec, UpdateBatch
 
 

@@ -13,8 +13,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from fedsiege.capabilities import Capability
 from fedsiege.errors import KnowledgeError, UploadError
-from fedsiege.learners.base import Capability, Goal, Held, ItemTask, Labelled, LocalData, ModelView, Pairs, State
+from fedsiege.learners.base import Goal, Held, ItemTask, Labelled, LocalData, ModelView, Pairs, State
 from fedsiege.rng import generator
 from fedsiege.updates import Delta, ModelSpec, UpdateBatch
 

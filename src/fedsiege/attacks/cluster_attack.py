@@ -11,8 +11,9 @@ import torch
 
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
 from fedsiege.attacks.kmeans import lloyd
+from fedsiege.capabilities import Capability
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import Capability, State
+from fedsiege.learners.base import State
 from fedsiege.updates import ModelSpec, RowBlock, UpdateBatch
 
 

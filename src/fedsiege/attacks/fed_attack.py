@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import AttackBase, Knowledge
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, require
-from fedsiege.learners.base import Capability, Held, LocalData, Pairs
+from fedsiege.learners.base import Held, LocalData, Pairs
 
 SCORES_AT_ONCE = 1 << 24
 

@@ -10,8 +10,9 @@ import torch
 
 from fedsiege.attacks.base import AttackBase, AttackView
 from fedsiege.attacks.trigger import PIXELS, Pixels, Trigger
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, is_real, require
-from fedsiege.learners.base import Capability, Goal, Held, Labelled, Pairs, State
+from fedsiege.learners.base import Goal, Held, Labelled, Pairs, State
 from fedsiege.updates import UpdateBatch
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import AttackBase
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, require
-from fedsiege.learners.base import Capability, Goal, Held, Labelled, Pairs
+from fedsiege.learners.base import Goal, Held, Labelled, Pairs
 
 
 @dataclass(frozen=True)

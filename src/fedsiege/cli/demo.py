@@ -67,21 +67,21 @@ class Demo:
             outcomes = run_cells(cells, self.jobs, progress)
         failed = [o for o in outcomes if o.error is not None]
         if len(failed) < len(cells):
-            self._show()
+            self._show(cells[0].config.metric)
         console.print(f"{time.monotonic() - started:.0f} s")
         for outcome in failed:
             console.print(f"failed: {outcome.cell.label}: {outcome.error}", markup=False, soft_wrap=True)
         return 1 if failed else 0
 
-    def _show(self) -> None:
-        """Print the table and write the report."""
+    def _show(self, metric: str) -> None:
+        """Print the table of the card's metric (of pictures the ASR too) and write the report."""
         from fedsiege.report import build
         from fedsiege.report.collect import collect
         from fedsiege.report.terminal import grid_table
 
         console = out()
         board = collect(self.folder)
-        for metric in ("TACC", "ASR") if self.images else ("HR@10",):
-            console.print(grid_table(board, metric=metric))
+        for name in (metric, "ASR") if self.images else (metric,):
+            console.print(grid_table(board, metric=name))
         path = build(self.folder, title="FedSiege demo")
         console.print(f"report: {path}", markup=False, soft_wrap=True)

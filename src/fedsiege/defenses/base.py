@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from fedsiege.capabilities import Capability
 from fedsiege.checks import check_weighting
-from fedsiege.learners.base import Capability, ItemTask, ModelView, State, VirtualTask
+from fedsiege.learners.base import ItemTask, ModelView, State, VirtualTask
 from fedsiege.rng import generator
 from fedsiege.updates import Delta, ModelSpec, UpdateBatch
 
@@ -46,6 +47,8 @@ class DefenseView:
         make from the current model; None where the model does not provide ``"root"``.
     virtual : VirtualTask, optional
         Training on distilled knowledge; None where the model does not provide ``"virtual"``.
+    benign_norm : float or None
+        Mean L2 norm of this round's benign uploads, if the threat model grants that oracle, else None.
     """
 
     spec: ModelSpec
@@ -56,6 +59,7 @@ class DefenseView:
     told: int | None = None
     root: Callable[[int], UpdateBatch] | None = None
     virtual: VirtualTask | None = None
+    benign_norm: float | None = None
 
     def rng(self, *where: int) -> np.random.Generator:
         """Return the defense's generator of this round (and of further coordinates)."""
@@ -81,6 +85,8 @@ class Verdicts:
         None: the defense expels nobody.
     restart : bool
         Whether training starts over from the initial model, because the present one is poisoned already.
+    absent : tuple of int
+        Ids of clients that are not in this round and are found malicious all the same, ascending.
     """
 
     accepted: np.ndarray
@@ -89,6 +95,7 @@ class Verdicts:
     reason: tuple[str, ...]
     expelled: np.ndarray | None = None
     restart: bool = False
+    absent: tuple[int, ...] = ()
 
     @classmethod
     def all_accepted(cls, n: int) -> Verdicts:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from fedsiege.capabilities import Capability
 from fedsiege.defenses.base import (
     ClientHalf,
     Defense,
@@ -18,7 +19,7 @@ from fedsiege.defenses.base import (
     shares,
 )
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import Capability, State
+from fedsiege.learners.base import State
 from fedsiege.updates import ModelSpec, UpdateBatch
 
 
@@ -110,6 +111,7 @@ class Pipeline:
         new_state: State = {}
         expelled = np.zeros(n, bool) if self.expels else None
         restart = joint = False
+        absent: set[int] = set()
         last: Defense = self.parts[-1]
         fronts = self.parts if joint_all(self.parts) else self.parts[:-1]
         for i, part in enumerate(fronts):
@@ -124,18 +126,22 @@ class Pipeline:
             reason[dropped] = [verdicts.reason[k] for k in np.flatnonzero(~verdicts.accepted & alive[places])]
             alive[dropped] = False
             restart = restart or verdicts.restart
+            absent.update(verdicts.absent)
             if expelled is not None and verdicts.expelled is not None:
                 expelled[places] |= verdicts.expelled
             info.update({f"{part.name}.{key}": value for key, value in extra.items()})
             joint = joint or getattr(part, "joint", False)
+        away = tuple(sorted(absent))
         if len(fronts) == len(self.parts):
             weight = shares(updates, alive, last.weighting)  # type: ignore[attr-defined]
             delta = updates.weighted_sum(weight) if alive.any() else None
-            return Outcome(delta, Verdicts(alive, score, weight, tuple(reason), expelled, restart), info), new_state
+            return Outcome(
+                delta, Verdicts(alive, score, weight, tuple(reason), expelled, restart, away), info
+            ), new_state
         where = str(len(self.parts) - 1)
         if not alive.any():
             new_state[where] = state[where]
-            verdicts = Verdicts(alive, score, np.zeros(n), tuple(reason), expelled, restart)
+            verdicts = Verdicts(alive, score, np.zeros(n), tuple(reason), expelled, restart, away)
             return Outcome(None, verdicts, info), new_state
         outcome, new_state[where] = last.step(updates.select(alive), state[where], view)
         inner = outcome.verdicts
@@ -148,7 +154,8 @@ class Pipeline:
         info.update({f"{last.name}.{key}": value for key, value in outcome.info.items()})
         if expelled is not None and inner.expelled is not None:
             expelled[places] |= inner.expelled
-        verdicts = Verdicts(alive, score, weight, tuple(reason), expelled, restart or inner.restart)
+        away = tuple(sorted({*away, *inner.absent}))
+        verdicts = Verdicts(alive, score, weight, tuple(reason), expelled, restart or inner.restart, away)
         return Outcome(outcome.delta, verdicts, info), new_state
 
 

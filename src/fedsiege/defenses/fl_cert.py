@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from fedsiege import registry
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, require
 from fedsiege.defenses.base import Defense, DefenseBase, DefenseView, Outcome
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import Capability, State
+from fedsiege.learners.base import State
 from fedsiege.updates import ModelSpec, UpdateBatch
 
 

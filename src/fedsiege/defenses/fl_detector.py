@@ -75,8 +75,8 @@ class FLDetector(Filter):
 
     The paper has every client in every round. Here w′ is the model at which the client was last seen; the errors of
     a round are divided by their mean and not by their sum, which is the same up to the number of clients; a client
-    is judged once it has `window` errors, and nobody before half of the clients seen have as many; and one found
-    malicious while absent is expelled when it comes back. The aggregate whose differences enter H is the weighted
+    is judged once it has `window` errors, and nobody before half of the clients seen have as many; and one may be
+    found malicious while absent. The aggregate whose differences enter H is the weighted
     mean of accepted uploads (the paper's FedAvg), whatever rule stands behind this filter. Pairs without positive
     curvature are left out of L-BFGS.
 
@@ -189,6 +189,7 @@ class FLDetector(Filter):
         keep = np.flatnonzero(~barred)
         score, expelled = np.full(updates.n, np.nan), barred
         restart = False
+        absent: tuple[int, ...] = ()
         if keep.size:
             ids = [names[k] for k in keep]
             flat = updates.select(keep).flat().detach().float().cpu()
@@ -205,10 +206,11 @@ class FLDetector(Filter):
             restart = bool(found)
             if restart:
                 expelled = barred | np.isin(names, found)
+                absent = tuple(sorted(map(int, set(found) - set(names))))
                 state = {**self.init(view.spec, view.rng()), "expelled": [*state["expelled"], *map(int, found)]}
             else:
                 weight = shares(updates, ~barred, self.weighting)[keep]
                 state = {**self._learn(state, flat, model, weight, ids), "errors": errors}
         reason = tuple("not what its earlier updates predict" if out else "" for out in expelled)
-        verdicts = Verdicts(~expelled, score, np.where(expelled, 0.0, 1.0), reason, expelled, restart)
+        verdicts = Verdicts(~expelled, score, np.where(expelled, 0.0, 1.0), reason, expelled, restart, absent)
         return verdicts, state, {"expelled": len(state["expelled"])}

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, require
 from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts
 from fedsiege.defenses.geometry import products
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import Capability, State
+from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
 
 

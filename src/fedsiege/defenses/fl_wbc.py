@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_real, require
 from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Verdicts
 from fedsiege.errors import UploadError
-from fedsiege.learners.base import Capability, State
+from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
 from fedsiege.updates.noise import laplace_where_flat, stored
 

@@ -35,5 +35,5 @@ def guarded_step(defense: Defense, updates: UpdateBatch, state: State, view: Def
     if inner.expelled is not None:
         expelled = np.zeros(n, bool)
         expelled[usable] = inner.expelled
-    verdicts = Verdicts(accepted, score, weight, tuple(reason), expelled, inner.restart)
+    verdicts = Verdicts(accepted, score, weight, tuple(reason), expelled, inner.restart, inner.absent)
     return Outcome(outcome.delta, verdicts, outcome.info), state

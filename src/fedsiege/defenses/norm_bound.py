@@ -25,7 +25,8 @@ class NormBound(DefenseBase):
     Parameters
     ----------
     bound : float, optional
-        Largest norm, > 0; None takes the median norm of the round's uploads.
+        Largest norm, > 0; None takes the mean norm of the round's benign uploads where the threat model grants it
+        (``federation.tell_norm``, an oracle that published code helps itself to), else the median norm of all.
     weighting : {"samples", "uniform"}
         Weights of the mean; see `shares`.
     """
@@ -43,7 +44,8 @@ class NormBound(DefenseBase):
     def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
         """Average the clipped uploads; scaling and averaging are one pass over the values."""
         norms = updates.norms
-        bound = float(np.median(norms)) if self.bound is None else float(self.bound)
+        usual = float(np.median(norms)) if view.benign_norm is None else view.benign_norm
+        bound = usual if self.bound is None else float(self.bound)
         clipped = norms > bound
         factor = np.where(clipped, bound / np.where(clipped, norms, 1.0), 1.0)
         accepted = np.ones(updates.n, bool)

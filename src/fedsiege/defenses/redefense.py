@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal, cast, get_args
 import numpy as np
 import torch
 
+from fedsiege.capabilities import CAPABILITIES, Capability
 from fedsiege.checks import is_count, is_real, require
 from fedsiege.defenses.base import DefenseView, Filter, Verdicts
 from fedsiege.defenses.reconstruction import Mode, Optimisation, Problem, Result, reconstruct_all
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import CAPABILITIES, AligningTask, Capability, LabelTask, State, VirtualTask
+from fedsiege.learners.base import AligningTask, LabelTask, State, VirtualTask
 from fedsiege.rng import generator
 from fedsiege.updates import ModelSpec, UpdateBatch
 

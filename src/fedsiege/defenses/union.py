@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fedsiege.capabilities import Capability
 from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Verdicts
 from fedsiege.defenses.gap import gap_test
 from fedsiege.defenses.uniformity import Simulation, scores, unsquared_scores
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import Capability, State
+from fedsiege.learners.base import State
 from fedsiege.learners.contrastive import ContrastiveTask
 from fedsiege.updates import UpdateBatch
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_real, require
 from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Verdicts
 from fedsiege.defenses.uniformity import Simulation, scores
-from fedsiege.learners.base import Capability, State
+from fedsiege.learners.base import State
 from fedsiege.learners.contrastive import ContrastiveTask
 from fedsiege.updates import ModelSpec, UpdateBatch
 

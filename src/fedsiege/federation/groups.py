@@ -102,6 +102,7 @@ def join(parts: Sequence[Part]) -> Part:
         tuple(reasons[i] for i in order),
         expelled,
         any(v.restart for v in verdicts),
+        tuple(sorted(client for v in verdicts for client in v.absent)),
     )
     delta = next((part.outcome.delta for part in parts if part.outcome.delta is not None), None)
     info = {f"{i}.{key}": value for i, part in enumerate(parts) for key, value in part.outcome.info.items()}

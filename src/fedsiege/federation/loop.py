@@ -40,6 +40,8 @@ class FederationConfig:
     tell_defense : bool
         Whether the defense is told how many malicious clients the coalition can bring to a cohort on average,
         rounded up. Off unless a threat model grants it.
+    tell_norm : bool
+        Whether the defense is told the mean norm of the benign uploads of each round, which only an oracle knows.
     evaluate_every : int
         Rounds between evaluations; the last round is always evaluated.
     evaluate_users : int or None
@@ -53,7 +55,7 @@ class FederationConfig:
         brings. Published code differs in this, and it moves results.
     """
 
-    younger: ClassVar[tuple[str, ...]] = ("attackers",)
+    younger: ClassVar[tuple[str, ...]] = ("attackers", "tell_norm")
     rounds: int = 6000
     cohort: int | float = 50
     malicious: float = 0.01
@@ -64,6 +66,7 @@ class FederationConfig:
     cutoffs: tuple[int, ...] = (5, 10, 20)
     project_every: int = 200
     attackers: int | None = None
+    tell_norm: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges (ConfigError)."""
@@ -245,21 +248,25 @@ class Federation:
             return int(np.ceil(size * self.config.attackers / self.size))
         return int(np.ceil(size * self.coalition.size / self.learner.num_clients))
 
-    def _view(self, model: ServerModel, round_: int, clients: int) -> DefenseView:
-        """Return what the server sees besides the uploads of so many `clients`."""
+    def _view(self, model: ServerModel, round_: int, clients: int, benign: np.ndarray | None = None) -> DefenseView:
+        """Return what the server sees besides the uploads of so many `clients`, of which `benign` are norms."""
         learner, root, virtual = self.learner, None, None
         if "root" in self.defense.needs:
             root = lambda samples: cast(RootLearner, learner).root_update(model, samples, round_)  # noqa: E731
         if "virtual" in self.defense.needs:
             virtual = cast(VirtualLearner, learner).virtual()
-        return DefenseView(learner.spec, model, self.seed, round_, model.config.lr, self.told(clients), root, virtual)
+        norm = float(benign.mean()) if self.config.tell_norm and benign is not None and benign.size else None
+        told, rate = self.told(clients), model.config.lr
+        return DefenseView(learner.spec, model, self.seed, round_, rate, told, root, virtual, norm)
 
     def _round(self, group: int, cohort: np.ndarray, round_: int) -> Part:
         """Train, attack and defend the clients of one global model, and apply what is left."""
         model = self.models[group]
         bad = self.is_malicious[cohort]
         trained = self._train(model, cohort, bad, round_)
-        view = self._view(model, round_, cohort.size if self.groups.count > 1 else self.size)
+        view = self._view(
+            model, round_, cohort.size if self.groups.count > 1 else self.size, trained.updates.norms[~bad]
+        )
         updates = self._attack(model, trained.updates, bad, view) if bad.any() else trained.updates
         outcome, self.defense_state[group] = guarded_step(self.defense, updates, self.defense_state[group], view)
         # Personal parameters move last: until here the attacker may ask what its clients would do from the start.
@@ -278,6 +285,7 @@ class Federation:
         verdicts = part.outcome.verdicts
         if verdicts.expelled is not None:
             self.expelled[part.cohort[verdicts.expelled]] = True
+        self.expelled[list(verdicts.absent)] = True
         if verdicts.restart:
             self.models = self._initial_models()
         self.done = round_

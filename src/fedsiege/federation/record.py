@@ -69,6 +69,7 @@ class RoundRecord:
             "rejected": rejected,
             "altered": altered,
             **({} if v.expelled is None else {"expelled": self.cohort[v.expelled].tolist()}),
+            **({"expelled_absent": list(v.absent)} if v.absent else {}),
             **({"restart": True} if v.restart else {}),
             "score": None if np.isnan(v.score).all() else [number(x, 12) for x in v.score],
             "weight": [number(x) for x in v.weight],

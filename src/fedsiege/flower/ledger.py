@@ -90,6 +90,15 @@ def verdict_rows(
     return rows
 
 
+def ban_absent(outcome: Outcome | None, round_: int, roster: Roster) -> list[int]:
+    """Ban the clients that a defense finds malicious though they sent nothing in this round; return their numbers."""
+    found = () if outcome is None else outcome.verdicts.absent
+    roster.ban(
+        [who for who, number in roster.numbers.items() if number in found], round_, "found malicious while absent"
+    )
+    return list(found)
+
+
 def with_verdicts(inner: MetricRecord | None, entry: dict[str, Any], banned: int) -> MetricRecord:
     """Return the wrapped strategy's metrics and, beside them, the round's verdicts in numbers.
 
@@ -110,7 +119,7 @@ def with_verdicts(inner: MetricRecord | None, entry: dict[str, Any], banned: int
             "defense-replies": len(rows),
             "defense-accepted": sum(row["accepted"] for row in rows),
             "defense-rejected": sum(not row["accepted"] for row in rows),
-            "defense-expelled": sum(row["expelled"] for row in rows),
+            "defense-expelled": sum(row["expelled"] for row in rows) + len(entry["expelled_absent"]),
             "defense-absent": len(entry["absent"]),
             "defense-banned": banned,
             "defense-applied": int(entry["applied"]),

@@ -8,10 +8,11 @@ from typing import Any
 from flwr.app import ArrayRecord
 
 from fedsiege import registry
+from fedsiege.capabilities import CAPABILITIES
 from fedsiege.defenses.base import Defense
 from fedsiege.defenses.compose import compose
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import CAPABILITIES, VirtualTask
+from fedsiege.learners.base import VirtualTask
 
 Root = Callable[[ArrayRecord, int], ArrayRecord]
 """Given the global model and a number of samples: the model after training on so many clean samples of the server's."""

@@ -22,7 +22,7 @@ from fedsiege.flower.identity import Roster
 from fedsiege.flower.inner import finite, hand_over, learning_rate
 from fedsiege.flower.intake import Intake
 from fedsiege.flower.layout import Layout, Values, to_record
-from fedsiege.flower.ledger import verdict_rows, with_verdicts
+from fedsiege.flower.ledger import ban_absent, verdict_rows, with_verdicts
 from fedsiege.flower.logbook import plain
 from fedsiege.flower.memory import inner_state, load_inner
 from fedsiege.flower.metrics import averaged
@@ -195,6 +195,7 @@ class Server:
             "restart": restart,
             "uploads": verdict_rows(round_, intake, outcome, cut, each, self.roster, self.expel_after),
             "absent": list(intake.absent),
+            "expelled_absent": ban_absent(outcome, round_, self.roster),
             "info": {} if outcome is None else plain(dict(outcome.info)),
         }
         arrays = None if new is None else to_record(new)

@@ -227,6 +227,8 @@ class DefendedStrategy(Strategy):
                 log(WARNING, "\t> node %s is expelled: %s", one["node"], one["reason"])
             elif not one["accepted"]:
                 log(INFO, "\t> node %s is rejected: %s", one["node"], one["reason"])
+        for number in entry["expelled_absent"]:
+            log(WARNING, "\t> client %s, which is not in this round, is expelled", number)
         if not entry["applied"]:
             log(ERROR if entry["failed"] else WARNING, "\t> the model stays as it was: %s", entry["why"])
         if entry["restart"]:

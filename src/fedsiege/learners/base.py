@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from fedsiege.capabilities import Capability
 from fedsiege.updates import ModelSpec, UpdateBatch
 
 State = dict[str, Any]
@@ -98,19 +99,6 @@ Held = LocalData | Labelled
 
 Poison = Callable[[Held], Pairs | Labelled]
 """Data poisoning: given what a coalition holds, return that on which it trains instead (Labelled for Labelled)."""
-
-Capability = Literal["pairs", "labels", "items", "again", "root", "virtual", "vote"]
-"""What a model offers and a plug-in may need; see `CAPABILITIES`."""
-
-CAPABILITIES: dict[Capability, str] = {
-    "pairs": "training pairs of items",
-    "labels": "labelled training samples",
-    "items": "a table of item embeddings",
-    "again": "a second local step from the client's own update",
-    "root": "clean training data on the server",
-    "virtual": "training on distilled knowledge",
-    "vote": "predictions of several models that can be outvoted",
-}
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, is_real, require
 from fedsiege.data.federated import FederatedImages
 from fedsiege.errors import ConfigError
 from fedsiege.learners.base import (
-    Capability,
     Goal,
     Job,
     Labelled,

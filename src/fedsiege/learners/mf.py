@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from fedsiege.capabilities import Capability
 from fedsiege.data.interactions import RecDataset
 from fedsiege.kernels import bpr
 from fedsiege.kernels.rowsets import row_sets
 from fedsiege.learners.base import (
-    Capability,
     Goal,
     Job,
     LocalData,

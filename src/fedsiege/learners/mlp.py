@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
+from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, require
-from fedsiege.learners.base import Capability
 from fedsiege.learners.classifier import ClassifierConfig
 from fedsiege.learners.networks import perceptron
 

@@ -9,13 +9,14 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from fedsiege.capabilities import Capability
 from fedsiege.data.interactions import RecDataset
 from fedsiege.errors import ConfigError
 from fedsiege.kernels import bpr
 from fedsiege.kernels import sasrec as kernels
 from fedsiege.kernels.rowsets import row_sets
 from fedsiege.kernels.transformer import Dropout, Weights
-from fedsiege.learners.base import Capability, Goal, Job, LocalData, ModelView, Pairs, Scores, State, Trained
+from fedsiege.learners.base import Goal, Job, LocalData, ModelView, Pairs, Scores, State, Trained
 from fedsiege.learners.mf import EMPTY, distinct, xavier_uniform
 from fedsiege.learners.recommendation import ClientStore, Protocol, all_ranking
 from fedsiege.learners.sasrec_net import Network, shares

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import torch
 
+from fedsiege.capabilities import Capability
 from fedsiege.errors import ConfigError
-from fedsiege.learners.base import Capability
 from fedsiege.learners.classifier import ClassifierConfig
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fedsiege import registry
 from fedsiege.attacks.base import Attack, Knowledge
+from fedsiege.capabilities import CAPABILITIES
 from fedsiege.errors import ConfigError, nearest
-from fedsiege.learners.base import CAPABILITIES
 from fedsiege.redteam.simple import SIMPLE
 
 ALONE = Knowledge.MODEL

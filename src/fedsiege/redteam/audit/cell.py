@@ -79,6 +79,7 @@ def counted(history: list[dict[str, Any]], hostile: set[int]) -> dict[str, int]:
     """Return how many uploads of hostile and of honest nodes were taken and turned away, and who was expelled."""
     out = dict.fromkeys(("hostile_rejected", "hostile", "honest_rejected", "honest", "expelled", "wrongly_expelled"), 0)
     gone: set[int] = set()
+    node_of = {one["client"]: one["node"] for entry in history for one in entry["uploads"]}
     for entry in history:
         for one in entry["uploads"]:
             side = "hostile" if one["node"] in hostile else "honest"
@@ -86,6 +87,7 @@ def counted(history: list[dict[str, Any]], hostile: set[int]) -> dict[str, int]:
             out[f"{side}_rejected"] += not one["accepted"]
             if one["expelled"]:
                 gone.add(one["node"])
+        gone.update(node_of[client] for client in entry["expelled_absent"])
     out["expelled"], out["wrongly_expelled"] = len(gone & hostile), len(gone - hostile)
     return out
 
