@@ -9,8 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fedsiege.arena.runs import execute
 from tests.arena.stored import CARD, finished, grid
 from tests.cli.conftest import Said
+from tests.small import small
 
 Call = Callable[..., Said]
 
@@ -73,3 +75,16 @@ def test_errors_are_one_line(fedsiege: Call, runs: Path, words: tuple[str, ...],
     assert (said.status, said.out) == (2, "")
     assert error in said.err
     assert len(said.err.splitlines()) == 1
+
+
+def test_runs_are_played_again(fedsiege: Call, tmp_path: Path) -> None:
+    execute(small(attack="none", defense="none", federation={"rounds": 3}), tmp_path / "runs/one", threads=1)
+    said = fedsiege("store", "replay", tmp_path / "runs", "--rounds", "2", "--jobs", "1")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.splitlines() == [f"[1/1] {tmp_path}/runs/one: 2 rounds as stored", "1 of 1 runs came out as stored"]
+    rounds = tmp_path / "runs/one/rounds.jsonl"
+    rounds.write_text(rounds.read_text().replace('"applied":true', '"applied":false'))
+    said = fedsiege("store", "replay", tmp_path / "runs/one", "--jobs", "1")
+    assert said.status == 1
+    assert "differs in round 1: applied" in said.out
+    assert "no runs in" in fedsiege("store", "replay", tmp_path / "nothing").err

@@ -11,6 +11,7 @@ import tyro
 
 from fedsiege.cli.arguments import option
 from fedsiege.cli.console import print_json, show_table, table
+from fedsiege.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedsiege.arena.store import Report
@@ -74,8 +75,46 @@ class Info:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """Play the first rounds of stored runs again and compare their records bit for bit.
+
+    Runs that come out the same were made by code, data and hardware that still give these bits. Nothing is written.
+
+    Parameters
+    ----------
+    folder
+        A run folder, or folders that hold run folders at any depth.
+    rounds
+        Rounds of each run, from the first.
+    jobs
+        Runs side by side; default: one a core.
+    """
+
+    folder: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    rounds: Annotated[int, option("N")] = 3
+    jobs: Annotated[int | None, option("N")] = None
+
+    def __call__(self) -> int:
+        """Print a line for each run and return 0 if all came out the same, else 1."""
+        from fedsiege.arena.find import run_folders
+        from fedsiege.arena.replay import replay_all
+        from fedsiege.arena.room import jobs
+
+        paths = sorted({folder / name for folder in self.folder for name, _ in run_folders(folder)})
+        if not paths:
+            raise ConfigError(f"no runs in {', '.join(map(str, self.folder))}")
+        same = 0
+        for number, done in enumerate(replay_all(paths, self.rounds, self.jobs or jobs()), 1):
+            same += done.same
+            words = done.error or (f"differs in {done.differs}" if done.differs else f"{done.rounds} rounds as stored")
+            print(f"[{number}/{len(paths)}] {done.path}: {words}", flush=True)
+        print(f"{same} of {len(paths)} runs came out as stored")
+        return 0 if same == len(paths) else 1
+
+
+@dataclass(frozen=True)
 class StoreCommand:
-    """Look at the stored runs of a folder, or make the index over them anew.
+    """Look at the stored runs of a folder, make the index over them anew, or play their first rounds again.
 
     Parameters
     ----------
@@ -86,6 +125,7 @@ class StoreCommand:
     action: (
         Annotated[Rebuild, tyro.conf.subcommand("rebuild", prefix_name=False)]
         | Annotated[Info, tyro.conf.subcommand("info", prefix_name=False)]
+        | Annotated[Replay, tyro.conf.subcommand("replay", prefix_name=False)]
     )
 
     def __call__(self) -> int:
