@@ -197,12 +197,33 @@ def test_a_defense_that_was_spared_ranks_behind_and_is_not_bold() -> None:
     assert [f.code for f in row(board, "krum").flags] == ["unadapted"]
 
 
-def test_an_attack_beside_the_card_counts_but_does_not_send_others_back() -> None:
+def test_an_attack_beside_the_card_has_a_column_and_is_not_in_the_worst_case() -> None:
     board = one([*toy(), *cell("mpaf", "krum", around(0.2), attack_label="mpaf (scale=9)")])
-    assert row(board, "krum").worst == "mpaf (scale=9)"
-    assert all(r.complete for r in board.rows)
-    assert [r.defense for r in board.rows] == ["median", "none", "krum"]
-    assert not row(board, "median").best  # it was spared that attack
+    whole = one(toy())
+    assert "mpaf (scale=9)" in board.attacks
+    assert row(board, "krum").scores["mpaf (scale=9)"].value.mean == pytest.approx(0.2)
+    assert row(board, "krum").worst == row(whole, "krum").worst
+    assert [(r.defense, r.complete, r.best) for r in board.rows] == [
+        (r.defense, r.complete, r.best) for r in whole.rows
+    ]
+    assert any(r.best for r in board.rows)
+    assert "Not attacks of the card, and so not in the worst case: mpaf (scale=9)" in board.notes
+    assert not any("not in the worst case" in note for note in whole.notes)
+
+
+def test_the_same_name_with_other_settings_is_another_attack() -> None:
+    found = [*toy(), *cell("lie", "krum", around(0.1), attack_label="lie (z=0.9)")]
+    board = one(found)
+    assert row(board, "krum").worst == row(one(toy()), "krum").worst
+    settled = FakeCard(attacks=("fang", {"name": "lie", "z": 0.9}))
+    board = one(found, settled)
+    assert row(board, "krum").worst == "lie (z=0.9)"
+    assert not row(board, "median").complete  # it has faced lie with other settings only
+
+
+def test_where_none_of_the_cards_attacks_has_been_played_the_others_count() -> None:
+    board = one(toy(), FakeCard(attacks=("mpaf",)))
+    assert row(board, "krum").worst == row(one(toy()), "krum").worst
 
 
 def test_without_a_run_of_fedavg_there_is_no_price() -> None:

@@ -157,6 +157,16 @@ class TestUnstable:
         assert self.run((0.5,) * 9 + (math.nan,)) is None
         assert self.run((0.5,) * 8 + (math.nan, 0.1)) is not None
 
+    def test_the_asr_counts_too(self) -> None:
+        steady, jump = (0.5,) * 10, (0.1,) * 9 + (0.9,)
+        flag = unstable([record("dba", "krum", 2, 0.5, tail=steady, asr_tail=jump)])
+        assert flag is not None
+        assert flag.message.endswith("(seed 2: ASR 0.9000 against 0.1000)")
+        both = unstable([record("dba", "krum", 2, 0.2, tail=(0.5,) * 9 + (0.2,), asr_tail=jump)])
+        assert both is not None
+        assert both.message.endswith("(seed 2: 0.2000 against 0.5000 and ASR 0.9000 against 0.1000)")
+        assert unstable([record("dba", "krum", 2, 0.5, tail=steady, asr_tail=steady)]) is None
+
     def test_noise_is_seldom_far(self) -> None:
         # The floor is out of reach: values scatter by 1 around 0, and 1 of 470 is expected.
         rng = np.random.default_rng(0)

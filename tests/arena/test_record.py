@@ -35,7 +35,7 @@ def test_every_field_of_a_finished_run(tmp_path: Path) -> None:
         "commit": "0123456789abcdef0123", "data_sha256": "ab" * 32, "hardware": "test, 1 thread",
         "versions": {"python": "3.11", "fedsiege": "9.9"}, "command": "fedsiege run x.yaml", "warnings": (),
         "scores": pytest.approx({"HR@5": 0.25, "NDCG@5": 0.15, "HR@10": 0.5, "NDCG@10": 0.3}),
-        "tail": pytest.approx((0.25 / 3, 0.5 / 3, 0.25)),
+        "tail": pytest.approx((0.25 / 3, 0.5 / 3, 0.25)), "asr_tail": (), "told_norm": False,
     }  # fmt: skip
     assert expected.keys() | {"detection"} == set(FIELDS)
     for name, value in expected.items():
@@ -60,6 +60,16 @@ def test_a_run_of_the_program_becomes_a_record(tmp_path: Path) -> None:
     assert found.seconds_per_round > 0
     assert str(tmp_path / "run") in found.command
     assert (found.warnings, found.rounds) == ((), 24)
+
+
+def test_the_asr_has_a_tail_of_its_own(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "a", "dba", "none", 0)
+    lines = [{"round": r, "loss": 1.0, "metrics": {"test": {"HR@5": r / 20, "ASR": r / 40}}} for r in range(1, 13)]
+    (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = read_record(folder, tmp_path)
+    assert found.tail == tuple(r / 20 for r in range(3, 13))
+    assert found.asr_tail == tuple(r / 40 for r in range(3, 13))
+    assert repr(Record.loads(found.dumps())) == repr(found)
 
 
 def test_an_older_folder_reads_well(tmp_path: Path) -> None:

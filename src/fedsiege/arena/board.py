@@ -63,7 +63,8 @@ class Row:
     scores : mapping
         By attack label, those that it faced.
     worst : str
-        The attack with the worst mean, empty if it faced none.
+        That of the card's attacks (of all without a card, or if it faced none of them) with the worst mean, empty if
+        it faced none.
     worst_score : Score
         The score under that attack.
     adaptive : Score or None

@@ -75,20 +75,15 @@ def _merged(scores: Sequence[Score], clean: Score, whole: Flag | None) -> tuple[
     return tuple(said[code] for code in RULES if code in said)
 
 
-def _names(card: Card) -> set[str]:
-    """Return the names of a card's attacks."""
-    return {str(spec if isinstance(spec, str) else spec["name"]) for spec in card.attacks}
-
-
-def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate, card: Card | None) -> Row:
+def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate) -> Row:
     """Return one row, without what it wins."""
     attacks = table.played(entry)
     mine = {a: scores[entry, a] for a in attacks if table.shown((entry, a))}
     clean = scores.get((entry.unattacked, CLEAN), Score("", UNKNOWN, UNKNOWN))
-    worst = table.worst(entry, attacks)
+    counted = table.counting(entry)
+    worst = table.worst(entry, counted)
     adaptive = table.worst(entry, [a for a in attacks if table.plugins[a].startswith("adaptive")])
     every = [r for a in (CLEAN, *attacks) for r in table.cells.get((entry, a), ())]
-    counted = [a for a in attacks if card and table.plugins[a] in _names(card)] or attacks
     own = table.cells.get((entry.unattacked, CLEAN), ())
     base = table.cells.get((entry.unattacked.with_defense(NONE), CLEAN), ())
     return Row(
@@ -117,9 +112,10 @@ def _notes(table: Game, card: Card | None, seeds: Sequence[int], degree: str) ->
     else:
         if degree not in card.bands:
             said.append("The card has no reference band for the clean run")
-        present = {table.plugins[a] for a in table.attacks}
-        if absent := sorted(_names(card) - present - {NONE}):
+        if absent := sorted(table.counted - set(table.attacks)):
             said.append(f"Attacks of the card without a finished run: {', '.join(absent)}")
+        if table.counted & set(table.attacks) and (others := sorted(set(table.attacks) - table.counted)):
+            said.append(f"Not attacks of the card, and so not in the worst case: {', '.join(others)}")
         if beyond := sorted(set(seeds) - set(card.seeds)):
             said.append(f"Seeds beyond those of the card: {', '.join(map(str, beyond))}")
     if not any(table.plugins[a] == flags.NOISE and table.shown((BASE, a)) for a in table.attacks):
@@ -133,10 +129,7 @@ def build(records: Sequence[Record], card_id: str, card_hash: str, degree: str, 
     weak, won, entries = table.weak(), table.winners(), table.entries
     scores = _scores(table, weak, card, degree)
     prices = dict(zip(entries, estimates([table.price(entry) for entry in entries])))
-    rows = {
-        e: replace(_row(table, e, scores, prices[e], card), wins=frozenset(c for w, c in won if w == e))
-        for e in entries
-    }
+    rows = {e: replace(_row(table, e, scores, prices[e]), wins=frozenset(c for w, c in won if w == e)) for e in entries}
 
     def rank(entry: Entry) -> tuple[Any, ...]:
         mean = table.mean((entry, rows[entry].worst))

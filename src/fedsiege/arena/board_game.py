@@ -13,6 +13,7 @@ from fedsiege.arena import flags
 from fedsiege.arena.board import CLEAN, WORST
 from fedsiege.arena.board_cells import CLOSED, Cells, Entry, Key, Scale, by_seed, cells, measured, scale
 from fedsiege.arena.flags import NONE, Flag
+from fedsiege.arena.names import label
 from fedsiege.arena.stats import ROUNDING, differences, paired, winner
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Game:
         By cell: scores of `scale`, and of `clean`.
     seeds : tuple of int
         Those of the card; without it all that occur. Who lacks one of them takes part in no comparison.
+    counted : frozenset of str
+        Labels of the card's attacks, which alone make the worst case; empty: all do.
     """
 
     cells: Cells
@@ -45,6 +48,7 @@ class Game:
     values: Mapping[Key, Values]
     clean_values: Mapping[Key, Values]
     seeds: tuple[int, ...] = ()
+    counted: frozenset[str] = frozenset()
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -68,6 +72,11 @@ class Game:
         """Return the attacks that any entry of the same division and changes has faced."""
         seen = {a for e, a in self.cells if e.with_defense(NONE) == entry.with_defense(NONE)}
         return tuple(a for a in self.attacks if a in seen)
+
+    def counting(self, entry: Entry) -> tuple[str, ...]:
+        """Return those of the attacks of `played` that make the worst case: all if none is the card's."""
+        played = self.played(entry)
+        return tuple(a for a in played if a in self.counted) or played
 
     def shown(self, key: Key) -> Values:
         """Return what a cell shows."""
@@ -145,14 +154,15 @@ class Game:
         or a seed of one.
         """
         rivals = [entry for entry in self.entries if not entry.open]
-        attacks = self.played(Entry(False, (), NONE))
+        base = Entry(False, (), NONE)
+        attacks, counting = self.played(base), self.counting(base)
         won: set[Key] = set()
         for column in (CLEAN, WORST, *attacks):
-            at = [(e, self.worst(e, attacks) if column == WORST else column) for e in rivals]
+            at = [(e, self.worst(e, counting) if column == WORST else column) for e in rivals]
             place = winner([self.oriented(key) for key in at]) if all(map(self.whole, at)) else None
             if place is None:
                 continue
-            if column != WORST or all(self.whole((rivals[place], a)) for a in attacks):
+            if column != WORST or all(self.whole((rivals[place], a)) for a in counting):
                 won.add((rivals[place], column))
         return won
 
@@ -172,4 +182,11 @@ def game(records: Sequence[Record], card: Card | None) -> tuple[Game, tuple[str,
     clean = main if shared else scale(runs, own[0], True)
     values = {key: by_seed(kept, main) for key, kept in found.items()}
     seeds = tuple(card.seeds) if card else tuple(sorted({r.seed for r in runs if r.division == CLOSED}))
-    return Game(found, main, clean, values, {k: by_seed(kept, clean) for k, kept in found.items()}, seeds), notes
+    clean_values = {k: by_seed(kept, clean) for k, kept in found.items()}
+    return Game(found, main, clean, values, clean_values, seeds, attacks_of(card)), notes
+
+
+def attacks_of(card: Card | None) -> frozenset[str]:
+    """Return the labels of a card's attacks, that of nobody attacking left out; empty without a card."""
+    specs = [] if card is None else [{"name": spec} if isinstance(spec, str) else spec for spec in card.attacks]
+    return frozenset(label("attacks", spec) for spec in specs if spec["name"] != NONE)

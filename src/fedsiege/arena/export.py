@@ -41,7 +41,7 @@ def frame(records: Sequence[Record], *, costs: bool = False, origin: bool = Fals
     -------
     polars.DataFrame
         The fields of a `Record`, then ``test NAME`` for every score and ``detection NAME`` for every rate of
-        detection, sorted by name; null where a run has none. ``changes`` and ``tail`` are parted by spaces.
+        detection, sorted by name; null where a run has none. ``changes`` and tails are parted by spaces.
     """
     import polars as pl
 
@@ -51,8 +51,10 @@ def frame(records: Sequence[Record], *, costs: bool = False, origin: bool = Fals
     )  # fmt: skip
     schema: dict[str, Any] = dict.fromkeys(texts, pl.String)
     schema |= {"seed": pl.Int64, "malicious": pl.Float64, "knowledge": pl.String, "told": pl.Int64}
+    schema |= {"told_norm": pl.Boolean}
     schema |= {"adaptive": pl.Boolean, "rounds": pl.Int64, "metric": pl.String}
-    schema |= {"value": pl.Float64, "best": pl.Float64, "tail": pl.String, "finite": pl.Boolean, "rejects": pl.Boolean}
+    schema |= {"value": pl.Float64, "best": pl.Float64, "tail": pl.String, "asr_tail": pl.String}
+    schema |= {"finite": pl.Boolean, "rejects": pl.Boolean}
     schema |= dict.fromkeys(("config_hash", "version", "commit", "data_sha256"), pl.String)
     groups = {"test": "scores", "detection": "detection"}
     for word, name in groups.items():
@@ -66,6 +68,7 @@ def frame(records: Sequence[Record], *, costs: bool = False, origin: bool = Fals
         row = {name: None if value == "" else value for name, value in row.items()}
         row["changes"] = " ".join(record.changes) or None
         row["tail"] = " ".join(map(repr, record.tail)) or None
+        row["asr_tail"] = " ".join(map(repr, record.asr_tail)) or None
         row["versions"] = json.dumps(dict(record.versions), sort_keys=True)
         if record.status != "finished":
             row["finite"] = row["rejects"] = None

@@ -131,18 +131,26 @@ def unstable(records: Sequence[Record]) -> Flag | None:
 
     Far is more than six robust standard deviations (1.4826 times the median absolute deviation from the median), or
     5 % of the median, or 0.005, whichever is largest. A steady climb is not far. With fewer than five finite
-    evaluations nothing is said, nor if the last one is not finite, which has a flag of its own.
+    evaluations nothing is said, nor if the last one is not finite, which has a flag of its own. The same holds for the
+    ASR of a run with a target.
     """
     found = {}
     for record in records:
-        kept = [value for value in record.tail if math.isfinite(value)]
-        if len(kept) < FEWEST or not math.isfinite(record.tail[-1]):
-            continue
-        last, middle = kept[-1], median(kept)
-        spread = 1.4826 * median(abs(value - middle) for value in kept)
-        if abs(last - middle) > max(DEVIATIONS * spread, RELATIVE_FLOOR * abs(middle), ABSOLUTE_FLOOR):
-            found[record.seed] = f"{last:.4f} against {middle:.4f}"
+        said = [_far(record.tail), f"ASR {far}" if (far := _far(record.asr_tail)) else ""]
+        if any(said):
+            found[record.seed] = " and ".join(filter(None, said))
     return Flag("unstable", f"{RULES['unstable']} ({_listed(found)})") if found else None
+
+
+def _far(tail: Sequence[float]) -> str:
+    """Return the last value and the median where they lie far apart, else nothing."""
+    kept = [value for value in tail if math.isfinite(value)]
+    if len(kept) < FEWEST or not math.isfinite(tail[-1]):
+        return ""
+    last, middle = kept[-1], median(kept)
+    spread = 1.4826 * median(abs(value - middle) for value in kept)
+    far = abs(last - middle) > max(DEVIATIONS * spread, RELATIVE_FLOOR * abs(middle), ABSOLUTE_FLOOR)
+    return f"{last:.4f} against {middle:.4f}" if far else ""
 
 
 def never_adaptive(records: Sequence[Record], tame: Mapping[str, str] | None = None) -> Flag | None:

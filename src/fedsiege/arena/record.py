@@ -75,6 +75,8 @@ class Record:
         It after the last round, and in the best round.
     tail : tuple of float
         It at the last ten evaluations, oldest first.
+    asr_tail : tuple of float
+        The ASR at those evaluations, where it was measured and is not that metric.
     scores, detection : mapping of str to float
         All test scores after the last round, and rates of detection; NaN where undefined.
     finite, rejects : bool
@@ -114,6 +116,7 @@ class Record:
     value: float = NAN
     best: float = NAN
     tail: tuple[float, ...] = ()
+    asr_tail: tuple[float, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
     detection: Mapping[str, float] = field(default_factory=dict, hash=False)
     finite: bool = True
@@ -148,7 +151,7 @@ class Record:
 
 
 FIELDS = tuple(f.name for f in fields(Record))
-_TUPLES = ("changes", "tail", "warnings")
+_TUPLES = ("changes", "tail", "asr_tail", "warnings")
 
 
 def read_record(folder: Path, root: Path) -> Record:
@@ -177,7 +180,7 @@ def read_record(folder: Path, root: Path) -> Record:
             found |= _scored(result, found.pop("cutoff"))
         except _DAMAGE as error:
             raise _damaged(run.result, error) from error
-        found["tail"] = _tail(run.rounds, found["metric"], warnings)
+        found["tail"], found["asr_tail"] = _tails(run.rounds, found["metric"], warnings)
     found.pop("cutoff", None)
     found |= _origin(run, warnings) | _costs(run, folder / COST, warnings)
     status: Status = "finished" if result is not None else "failed" if failed is not None else "unfinished"
@@ -286,12 +289,15 @@ def _scored(result: dict[str, Any], cutoff: str) -> dict[str, Any]:
     }
 
 
-def _tail(rounds: Path, metric: str, warnings: list[str]) -> tuple[float, ...]:
+def _tails(rounds: Path, metric: str, warnings: list[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the last scores of `metric` and, where it was measured besides, of ASR."""
     try:
-        return tuple(_number(e["metrics"]["test"].get(metric)) for e in evaluations(rounds, TAIL))
+        last = [e["metrics"]["test"] for e in evaluations(rounds, TAIL)]
     except _DAMAGE as error:
         warnings.append(str(_damaged(rounds, error)).partition(";")[0])
-        return ()
+        return (), ()
+    besides = [test["ASR"] for test in last if "ASR" in test] if metric != "ASR" else []
+    return tuple(_number(test.get(metric)) for test in last), tuple(map(_number, besides))
 
 
 def _origin(run: RunFolder, warnings: list[str]) -> dict[str, Any]:
