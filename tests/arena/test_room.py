@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,7 +77,7 @@ def test_costs_add_up_over_the_sittings_of_a_run(tmp_path: Path, monkeypatch: py
     assert cost.read(path) == (0.0, 0)
 
 
-@pytest.mark.skipif(not cost.CLEAR.exists(), reason="only Linux can forget a peak")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux can forget a peak")
 def test_the_peak_is_that_of_this_run_and_not_of_the_one_before() -> None:
     # As in a worker that has run a cell before.
     keep_freed_memory()
@@ -86,3 +89,34 @@ def test_the_peak_is_that_of_this_run_and_not_of_the_one_before() -> None:
     high = cost.peak_bytes()
     cost.reset_peak()
     assert high - cost.peak_bytes() > 100 * 2**20
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells of other processes")
+def test_the_memory_of_worker_processes_counts_as_long_as_they_live() -> None:
+    code = "import sys; block = bytearray(b'x' * 2**27); print('held', flush=True); sys.stdin.read()"
+    before = cost.peak_bytes()
+    worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"held\n"
+        assert cost.peak_bytes() - before > 2**27
+        worker.communicate()
+    assert cost.peak_bytes() - before < 2**26
+
+
+def test_the_peak_of_a_gpu_is_kept_over_sittings_and_left_out_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cost.gpu_peak_bytes() == 0
+    path, peaks, reset = tmp_path / "cost.json", {0: 300, 1: 40}, []
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True, device_count=lambda: 2, max_memory_allocated=peaks.get,
+        reset_peak_memory_stats=reset.append,
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    cost.Meter(path).write()
+    assert reset == [0, 1]
+    assert json.loads(path.read_text())["gpu_peak_bytes"] == 340
+    peaks[0] = 10
+    cost.Meter(path).write()
+    assert json.loads(path.read_text())["gpu_peak_bytes"] == 340
