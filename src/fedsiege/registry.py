@@ -44,11 +44,15 @@ class Entry:
     capabilities: tuple[str, ...] = ()
 
 
-ADAPTIVE = "adaptive"
-"""What stands before the brackets in ``adaptive(minmax)``."""
+WRAPPERS: dict[str, tuple[str, str]] = {
+    "adaptive": ("fedsiege.attacks.adaptive_wrapper", "Adaptive"),
+    "noise": ("fedsiege.attacks.noise_wrapper", "SameNorm"),
+}
+"""Attacks around another one, by what stands before the brackets in ``adaptive(minmax)``: module and class."""
 
-WRAPPERS: dict[Kind, str] = {
-    "attacks": "Any attack may be wrapped, as in adaptive(minmax), to ask a copy of the defense how far it may go."
+WRAPPING: dict[Kind, str] = {
+    "attacks": "Any attack may be wrapped, as in adaptive(minmax), to ask a copy of the defense how far it may go, and "
+    "as in noise(minmax), to send noise of the same norm in its place."
 }
 """What ``fedsiege list`` says of plug-ins that take another one's name."""
 
@@ -213,8 +217,15 @@ def load(kind: Kind, name: str) -> Any:
     return getattr(importlib.import_module(entry.module), entry.cls)
 
 
-def wrapped(kind: Kind, name: str) -> str | None:
-    """Return the name in the brackets of ``adaptive(NAME)``, None if `name` is not of that form or not an attack's."""
-    if kind != "attacks" or not name.startswith(f"{ADAPTIVE}(") or not name.endswith(")"):
+def wrapped(kind: Kind, name: str) -> tuple[str, str] | None:
+    """Return wrapper and wrapped of a name such as ``adaptive(NAME)``; None if it is not of that form."""
+    wrapper, _, rest = name.partition("(")
+    if kind != "attacks" or wrapper not in WRAPPERS or not rest.endswith(")"):
         return None
-    return name[len(ADAPTIVE) + 1 : -1]
+    return wrapper, rest[:-1]
+
+
+def load_wrapper(wrapper: str) -> Any:
+    """Return the class of a wrapper, a key of `WRAPPERS`."""
+    module, cls = WRAPPERS[wrapper]
+    return getattr(importlib.import_module(module), cls)

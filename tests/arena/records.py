@@ -72,3 +72,12 @@ def toy(changes: Mapping[tuple[str, str], Sequence[float]] | None = None) -> lis
         for defense, middle in row.items():
             found += cell(attack, defense, (changes or {}).get((attack, defense), around(middle)))
     return found
+
+
+def controls(means: Mapping[str, float] | None = None) -> list[Record]:
+    """Return runs of noise in the place of each of the toy's attacks, which does little unless `means` says more."""
+    usual = {"fang": 0.588, "lie": 0.588, "adaptive(fang)": 0.588}
+    found = []
+    for attack, middle in {**usual, **(means or {})}.items():
+        found += cell(f"noise({attack})", "none", around(middle))
+    return found

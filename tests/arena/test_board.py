@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fedsiege.arena.board import Board, Row, boards, shipped
 from fedsiege.arena.card import load
-from tests.arena.records import SEEDS, FakeCard, around, cell, record, toy
+from tests.arena.records import SEEDS, FakeCard, around, cell, controls, record, toy
 
 
 def one(records: Any, card: Any = FakeCard()) -> Board:  # noqa: B008
@@ -27,7 +27,7 @@ def row(board: Board, defense: str, division: str = "closed") -> Row:
 
 
 def test_a_board_without_a_fault() -> None:
-    board = one(toy())
+    board = one([*toy(), *controls()])
     assert (board.card, board.card_hash, board.metric, board.seeds) == ("toy-v1", "0123456789ab", "HR@10", SEEDS)
     assert board.attacks == ("adaptive(fang)", "fang", "lie", "gaussian")  # by harm without a defense
     assert [r.defense for r in board.rows] == ["krum", "median", "none"]
@@ -352,9 +352,32 @@ class TestFlags:
         assert ", no attack 0." in flag.message
         assert row(board, "median").flags == ()
 
+    def test_an_attack_is_compared_with_noise_of_its_own_norm_where_there_is_some(self) -> None:
+        # Longer than honest uploads: it does more than gaussian, and no more than noise as long.
+        board = one([*toy(), *controls({"lie": 0.40})])
+        assert [f.message.partition(":")[0] for f in board.flags] == ["lie"]
+        assert [a for r in board.rows for a, s in r.scores.items() if s.flags] == ["lie"] * 3
+        # The other way round: noise as long as it does less than gaussian.
+        weak = toy({("lie", "none"): around(0.59)})
+        assert [f.code for f in one(weak).flags] == ["noise"]
+        assert one([*weak, *controls({"lie": 0.598})]).flags == ()
+
+    def test_controls_are_no_attacks(self) -> None:
+        board, plain = one([*toy(), *controls({"lie": 0.1})]), one(toy())
+        assert board.attacks == plain.attacks
+        assert (board.rows[0].defense, board.rows[0].worst) == ("krum", "adaptive(fang)")
+        assert board.missing == ()
+        assert board.notes == ()
+        assert len(plain.notes) == 1
+        assert "not of their own: adaptive(fang), fang, lie" in plain.notes[0]
+        some = one([*toy(), *(r for r in controls() if r.attack == "noise(fang)")])
+        assert "not of their own: adaptive(fang), lie" in some.notes[0]
+
     def test_without_noise_the_reader_is_told(self) -> None:
         board = one([r for r in toy() if r.attack != "gaussian"])
-        assert any("not compared with noise" in note for note in board.notes)
+        assert "Without a run of noise against FedAvg nothing is compared with noise: adaptive(fang), fang, lie" in (
+            board.notes
+        )
         assert any("without a finished run: gaussian" in note for note in board.notes)
 
     @pytest.mark.parametrize(

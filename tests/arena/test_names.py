@@ -35,6 +35,12 @@ def test_usual_settings_are_not_told(kind: registry.Kind) -> None:
         ("attacks", {"name": "lie", "z": 0.25}, "lie (z=0.25)"),
         ("defenses", {"name": "multikrum", "weighting": "uniform"}, "multikrum (weighting=uniform)"),
         ("attacks", "adaptive(lie)", "adaptive(lie)"),
+        ("attacks", {"name": "noise(lie)", "lie": {"z": 0.25}}, "noise(lie) (z=0.25)"),
+        (
+            "attacks",
+            {"name": "noise(adaptive(lie))", "adaptive(lie)": {"steps": 4, "lie": {"z": 0.25}}},
+            "noise(adaptive(lie)) (steps=4, z=0.25)",
+        ),
         ("attacks", {"name": "adaptive(lie)", "steps": 4, "lie": {"z": 0.25}}, "adaptive(lie) (steps=4, z=0.25)"),
         ("defenses", "union+multikrum", "union+multikrum"),
         ("defenses", {"name": "union-memory+multikrum", "union-memory": {"drift": 0.75}},

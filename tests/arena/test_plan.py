@@ -29,6 +29,22 @@ def test_a_grid_is_every_attack_against_every_defense_with_every_seed() -> None:
     assert Plan(tiny()).cells(Path("r"))[0].path.parts[2] == "all"
 
 
+def test_controls_are_played_against_fedavg_alone() -> None:
+    attacks = ("none", {"name": "lie", "z": 0.3}, "gaussian", "adaptive(fang)", "noise(fang)")
+    cells = Plan(tiny(), attacks, ("multikrum",), (0,), noise=True).cells(Path("r"))
+    labels = [c.label for c in cells]
+    assert labels[:5] == [f"{a}/multikrum/seed0" for a in (
+        "none", "lie (z=0.3)", "gaussian", "adaptive(fang)", "noise(fang)")]  # fmt: skip
+    assert labels[5:] == ["noise(lie) (z=0.3)/none/seed0", "noise(adaptive(fang))/none/seed0"]
+    assert {c.config.card.division for c in cells} == {"closed"}  # type: ignore[union-attr]
+    words = shlex.split(cells[5].command or "")
+    spec = entrants([words[words.index("--attacks") + 1]], "attacks")
+    assert Plan(tiny(), spec, ("none",), (0,)).cells(Path("r"))[0].path == cells[5].path
+    assert parse({"card": "demo-v1", "noise": True}).noise
+    with pytest.raises(ConfigError, match="`noise` of a grid must be true or false"):
+        parse({"card": "demo-v1", "noise": "yes"})
+
+
 def test_the_same_cell_stands_once() -> None:
     cells = Plan(tiny(), ("lie", {"name": "lie"}, "lie"), ("none",), (0, 0)).cells(Path("r"))
     assert len(cells) == 1

@@ -19,6 +19,7 @@ from fedsiege.attacks.lie import LIE
 from fedsiege.attacks.min_max import MinMax
 from fedsiege.attacks.min_sum import MinSum
 from fedsiege.attacks.mpaf import MPAF
+from fedsiege.attacks.noise_wrapper import SameNorm
 from fedsiege.attacks.none import NoAttack
 from fedsiege.attacks.scaling import Scaling
 from fedsiege.attacks.targeted_label_flip import TargetedLabelFlip
@@ -76,6 +77,10 @@ ATTACKS: list[Attack] = [
     Adaptive(ClusterAttack(), steps=4),
     Adaptive(MPAF()),
     Adaptive(AdaptiveLabelFlip(), steps=1),
+    SameNorm(MinMax()),
+    SameNorm(LabelFlip()),
+    SameNorm(ClusterAttack()),
+    SameNorm(MPAF()),
 ]
 
 LENIENT = FedREDefense(

@@ -163,6 +163,7 @@ def test_suited_attacks_are_those_that_need_nothing_but_uploads() -> None:
         ("scaling", "poisons training data"),
         ("clusterattack", "item embeddings"),
         ("adaptive(minmax)", "copy of the defense"),
+        ("noise(minmax)", "take gaussian"),
         ("minmx", "minmax"),
     ],
 )

@@ -118,8 +118,11 @@ def _notes(table: Game, card: Card | None, seeds: Sequence[int], degree: str) ->
             said.append(f"Not attacks of the card, and so not in the worst case: {', '.join(others)}")
         if beyond := sorted(set(seeds) - set(card.seeds)):
             said.append(f"Seeds beyond those of the card: {', '.join(map(str, beyond))}")
-    if not any(table.plugins[a] == flags.NOISE and table.shown((BASE, a)) for a in table.attacks):
-        said.append(f"Without a run of {flags.NOISE} against FedAvg, attacks are not compared with noise")
+    attacks = [a for a in table.attacks if table.shown((BASE, a)) and table.plugins[a] != flags.NOISE]
+    if alone := [a for a in attacks if not table.noise((BASE, a))]:
+        said.append(f"Without a run of noise against FedAvg nothing is compared with noise: {', '.join(alone)}")
+    if loose := [a for a in attacks if table.noise((BASE, a)) and not table.controls.get((BASE, a))]:
+        said.append(f"Compared with noise of an honest upload's norm, not of their own: {', '.join(loose)}")
     return said
 
 
@@ -150,7 +153,7 @@ def build(records: Sequence[Record], card_id: str, card_hash: str, degree: str, 
         attacks=table.attacks,
         knowledge={attack: " / ".join(sorted(levels)) for attack, levels in seen.items()},
         rows=tuple(rows[entry] for entry in sorted(entries, key=rank)),
-        missing=missing(records, table.scale, table.clean, wanted),
+        missing=missing((r for r in records if flags.inner_of(r.attack) is None), table.scale, table.clean, wanted),
         notes=(*notes, *_notes(table, card, seeds, degree)),
         flags=(*band, *(Flag("noise", f"{a}: {weak[BASE, a].message}") for a in table.attacks if (BASE, a) in weak)),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from fedsiege.arena.board_cells import CLOSED
+from fedsiege.arena.flags import NONE, inner_of
 
 if TYPE_CHECKING:
     from fedsiege.arena.card import Card, Spec
@@ -42,21 +43,23 @@ def command(card: Card, records: Iterable[Record]) -> tuple[str, int]:
     """Return the command that repeats the runs of a card's own entrants, and how many of `records` are such runs.
 
     Those are runs of the closed division in the card's present game whose attack and defense are entrants of the card,
-    with the settings that they have there. The command is empty if there is no such run; pairs of which there is none
-    are run too.
+    with the settings that they have there, and the controls of such attacks. The command is empty if there is no such
+    run; pairs of which there is none are run too.
     """
     attacks, defenses = _entrants("attacks", card.attacks), _entrants("defenses", card.defenses)
     closed = [r for r in records if r.division == CLOSED and r.card_hash == card.hash]
     own = [r for r in closed if r.attack_label in attacks and r.defense_label in defenses]
     if not own:
         return "", 0
+    controls = [r for r in closed if inner_of(r.attack_label) in attacks and r.defense_label == NONE]
     words = ["fedsiege", "arena", "--card", card.id]
     words += ["--attacks", *_words(attacks, {r.attack_label for r in own})]
     words += ["--defenses", *_words(defenses, {r.defense_label for r in own})]
     words += ["--seeds", *map(str, sorted({r.seed for r in own}))]
     degrees = [degree for degree in card.degrees if degree in {r.degree for r in own}]
     words += ["--degrees", *degrees] if len(degrees) < len(card.degrees) else []
-    return shlex.join(words), len(own)
+    words += ["--noise"] if controls else []
+    return shlex.join(words), len(own) + len(controls)
 
 
 def repeating(id_: str, records: Sequence[Record]) -> list[str]:

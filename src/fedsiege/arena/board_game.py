@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -40,6 +40,8 @@ class Game:
         Those of the card; without it all that occur. Who lacks one of them takes part in no comparison.
     counted : frozenset of str
         Labels of the card's attacks, which alone make the worst case; empty: all do.
+    controls : mapping
+        Scores under noise of an attack's own norm, by the attack's cell.
     """
 
     cells: Cells
@@ -49,6 +51,7 @@ class Game:
     clean_values: Mapping[Key, Values]
     seeds: tuple[int, ...] = ()
     counted: frozenset[str] = frozenset()
+    controls: Mapping[Key, Values] = field(default_factory=dict)
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -116,13 +119,19 @@ class Game:
         """Return the flags of attacks that do no more than noise, by FedAvg's entry and label."""
         found: dict[Key, Flag] = {}
         for base in {entry.with_defense(NONE) for entry in self.entries}:
-            attacks = self.played(base)
-            noise = next((a for a in attacks if self.plugins[a] == flags.NOISE and self.shown((base, a))), None)
-            for attack in attacks if noise else ():
-                flag = flags.only_noise(self.oriented((base, attack)), self.oriented((base, str(noise))))
+            for attack in self.played(base):
+                noise = self.noise((base, attack))
+                flag = flags.only_noise(self.oriented((base, attack)), noise) if noise else None
                 if flag and self.plugins[attack] != flags.NOISE:
                     found[base, attack] = flag
         return found
+
+    def noise(self, key: Key) -> Values:
+        """Return the oriented scores under noise in an attack's place: of its norm, else of an honest upload's."""
+        if own := self.controls.get(key):
+            return {seed: self.scale.sign * value for seed, value in own.items()}
+        other = next((a for a in self.played(key[0]) if self.plugins[a] == flags.NOISE), None)
+        return {} if other is None else self.oriented((key[0], other))
 
     def tame(self, entry: Entry) -> dict[str, str]:
         """Return the adaptive attacks, by label, that clearly do less to an entry than what they adapt, or do it good.
@@ -172,7 +181,7 @@ def game(records: Sequence[Record], card: Card | None) -> tuple[Game, tuple[str,
 
     Clean runs are scored by the card's metric if they have it, else (such as ASR) by the model's own.
     """
-    found, notes = cells(records)
+    found, notes = cells(r for r in records if flags.inner_of(r.attack) is None)
     own = sorted({r.metric for r in records if r.status == "finished"})
     metric = card.metric if card else next(iter(own), "")
     clean_runs = [r for runs in found.values() for r in runs if flags.is_clean(r)]
@@ -183,7 +192,9 @@ def game(records: Sequence[Record], card: Card | None) -> tuple[Game, tuple[str,
     values = {key: by_seed(kept, main) for key, kept in found.items()}
     seeds = tuple(card.seeds) if card else tuple(sorted({r.seed for r in runs if r.division == CLOSED}))
     clean_values = {k: by_seed(kept, clean) for k, kept in found.items()}
-    return Game(found, main, clean, values, clean_values, seeds, attacks_of(card)), notes
+    played, _ = cells(r for r in records if flags.inner_of(r.attack) is not None)
+    controls = {(e, str(flags.inner_of(a))): by_seed(kept, main) for (e, a), kept in played.items()}
+    return Game(found, main, clean, values, clean_values, seeds, attacks_of(card), controls), notes
 
 
 def attacks_of(card: Card | None) -> frozenset[str]:

@@ -199,7 +199,7 @@ class Card:
         found = [k for k in {**mine, **theirs} if k not in IDLE and mine.get(k, None) != theirs.get(k, None)]
         if config.seed not in self.seeds:
             found.append("seed")
-        limit = self.adaptive if config.attack.name.startswith("adaptive") else self.knowledge
+        limit = self.adaptive if "adaptive" in config.attack.name else self.knowledge
         if Knowledge(config.attack.knowledge) not in knowledge(limit):
             found.append("knowledge")
         return tuple(found)

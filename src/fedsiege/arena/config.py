@@ -14,8 +14,8 @@ import yaml
 from fedsiege import registry
 from fedsiege.arena.card import CardRef
 from fedsiege.arena.validate import build, plain
-from fedsiege.attacks.adaptive_wrapper import Adaptive
 from fedsiege.attacks.base import Attack
+from fedsiege.attacks.wrapper import Wrapper
 from fedsiege.capabilities import misfit
 from fedsiege.defenses.base import Defense
 from fedsiege.defenses.compose import Pipeline, compose
@@ -154,7 +154,7 @@ def named(plugin: Any) -> dict[str, Any]:
         for part in plugin.parts:
             parts[part.name] = plain(part)
         return {"name": plugin.name, **parts}
-    if isinstance(plugin, Adaptive):
+    if isinstance(plugin, Wrapper):
         inner = {k: v for k, v in named(plugin.attack).items() if k != "name"}
         own = {k: v for k, v in plain(plugin).items() if k != "attack"}
         return {"name": plugin.name, **own, plugin.attack.name: inner}
@@ -165,7 +165,7 @@ def plugin(kind: registry.Kind, spec: Any) -> Any:
     """Return the plug-in that `spec` describes: a name, or a mapping with ``name`` and hyper-parameters.
 
     Defenses may be composed as ``a+b``; the parameters of each part then stand under its name. Any attack may be
-    wrapped as ``adaptive(a)``; its parameters then stand under its name too.
+    wrapped as ``adaptive(a)`` or ``noise(a)``; its parameters then stand under its name too.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def plugin(kind: registry.Kind, spec: Any) -> Any:
     values = {k: v for k, v in spec.items() if k != "name"}
     inner = registry.wrapped(kind, name)
     if inner is not None:
-        return adaptive(inner, values, f"{what} ({name})")
+        return _wrapped(*inner, values, f"{what} ({name})")
     if kind == "defenses" and "+" in name and name not in registry.entries(kind):
         parts = name.split("+")
         for key in values:
@@ -193,8 +193,8 @@ def plugin(kind: registry.Kind, spec: Any) -> Any:
     return build(registry.load(kind, name), values, f"{what} ({name})")
 
 
-def adaptive(name: str, values: Mapping[str, Any], where: str) -> Adaptive:
-    """Return the attack called `name` wrapped; `values` are the wrapper's own and, under `name`, the attack's.
+def _wrapped(wrapper: str, name: str, values: Mapping[str, Any], where: str) -> Wrapper:
+    """Return the attack called `name` in a `wrapper`; `values` are the wrapper's own and, under `name`, the attack's.
 
     Raises
     ------
@@ -205,11 +205,12 @@ def adaptive(name: str, values: Mapping[str, Any], where: str) -> Adaptive:
     within = values.get(name) or {}
     if not isinstance(within, Mapping):
         raise ConfigError(f"{where}, field {name!r}: must be a mapping of its parameters, got {within!r}")
-    known = [f.name for f in fields(Adaptive) if f.name != "attack"]
+    cls = registry.load_wrapper(wrapper)
+    known = [f.name for f in fields(cls) if f.name != "attack"]
     for key in own:
         if key not in known:
             raise ConfigError(f"{where} has no field {key!r}: {nearest(str(key), [*known, name])}")
-    return build(Adaptive, {**own, "attack": plugin("attacks", {**within, "name": name})}, where)
+    return build(cls, {**own, "attack": plugin("attacks", {**within, "name": name})}, where)
 
 
 def is_images(data: DatasetConfig) -> bool:

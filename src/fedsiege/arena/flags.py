@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 NONE = "none"
 """Name of the attack that does nothing, and of the defense that averages (FedAvg)."""
 NOISE = "gaussian"
-"""Name of the attack that uploads noise."""
+"""Name of the attack that uploads noise of an honest upload's size."""
+CONTROL = "noise("
+"""How the name of an attack's control begins, noise of the same norm as its uploads."""
 HONEST_LIMIT = 0.2
 """Largest share of honest uploads that a defense may reject without a flag."""
 DEVIATIONS = 6.0
@@ -79,13 +81,14 @@ def outside_band(values: Mapping[int, float], band: tuple[float, float] | None) 
 def only_noise(attack: Mapping[int, float], noise: Mapping[int, float]) -> Flag | None:
     """Flag an attack whose harm is not larger than that of noise, both where there is no defense.
 
-    Noise is the attack ``gaussian`` of the same card: each upload is drawn from N(mean, std) of the coalition's
-    honest updates, coordinate by coordinate, so its squared norm is in expectation the mean squared norm of those
-    updates. The comparison is paired by seed, ``noise − attack``, which is the harm of the attack less the harm of
-    noise, since both are taken from the same clean run. The attack is flagged unless the 95 % interval of the mean
-    lies above zero; with one seed in common, unless that difference does. With none, nothing is said.
+    Noise is ``noise(ATTACK)`` on the same card, uploads of the attack's norms in random directions. Where that has not
+    been played it is the attack ``gaussian``: each upload is drawn from N(mean, std) of the coalition's honest updates,
+    coordinate by coordinate, so its squared norm is in expectation the mean squared norm of those updates. Against an
+    attack with uploads longer than honest ones that is lenient: longer noise would do more harm.
 
-    Against an attack with uploads longer than honest ones the rule is lenient: longer noise would do more harm.
+    The comparison is paired by seed, ``noise − attack``, which is the harm of the attack less the harm of noise, since
+    both are taken from the same clean run. The attack is flagged unless the 95 % interval of the mean lies above zero;
+    with one seed in common, unless that difference does. With none, nothing is said.
 
     Parameters
     ----------
@@ -177,6 +180,15 @@ def adapts(attack: str) -> str | None:
         if attack.startswith(start) and attack.endswith(end):
             return attack[len(start) : len(attack) - len(end)]
     return None
+
+
+def inner_of(control: str) -> str | None:
+    """Return the name or label of the attack whose control this is, None of anything else."""
+    if not control.startswith(CONTROL):
+        return None
+    # A label's settings stand behind the name: "noise(lie) (z=0.3)" is the control of "lie (z=0.3)".
+    name, space, settings = control.partition(" ")
+    return f"{name[len(CONTROL) : -1]}{space}{settings}"
 
 
 def was_told(records: Sequence[Record]) -> Flag | None:

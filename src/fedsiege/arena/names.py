@@ -13,18 +13,16 @@ from fedsiege.arena.settings import literal_defaults
 from fedsiege.arena.validate import plain
 from fedsiege.errors import FedSiegeError
 
-WRAPPER = ("fedsiege.attacks.adaptive_wrapper", "Adaptive")
-
 
 @cache
 def defaults(kind: registry.Kind, name: str) -> Mapping[str, Any] | None:
     """Return the default settings of a plug-in as plain values.
 
-    ``"adaptive"`` is the wrapper of attacks. None for one that this installation does not have, or that a user's file
-    brought: the file of a stored run is never imported only to read the run.
+    ``"adaptive"`` and ``"noise"`` are wrappers of attacks. None for one that this installation does not have, or that
+    a user's file brought: the file of a stored run is never imported only to read the run.
     """
-    if kind == "attacks" and name == registry.ADAPTIVE:
-        return literal_defaults(*WRAPPER)
+    if kind == "attacks" and name in registry.WRAPPERS:
+        return literal_defaults(*registry.WRAPPERS[name])
     entry = registry.entries(kind).get(name)
     if entry is not None and entry.module.startswith("fedsiege_plugin_"):
         return None
@@ -56,10 +54,11 @@ def _unusual(kind: registry.Kind, name: str, settings: Mapping[str, Any]) -> dic
 
 def _parts(kind: registry.Kind, name: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the settings of each plug-in that `name` is made of."""
-    inner = registry.wrapped(kind, name)
-    if inner is not None:
+    found = registry.wrapped(kind, name)
+    if found is not None:
+        wrapper, inner = found
         own = {key: value for key, value in settings.items() if key != inner}
-        return {registry.ADAPTIVE: own, inner: settings.get(inner) or {}}
+        return {wrapper: own, **_parts(kind, inner, dict(settings.get(inner) or {}))}
     if kind == "defenses" and "+" in name and name not in registry.entries(kind):
         return {part: settings.get(part) or {} for part in name.split("+")}
     return {name: settings}

@@ -16,11 +16,12 @@ import yaml
 
 from fedsiege.arena.card import Card, Spec, flat, load
 from fedsiege.arena.config import RunConfig
+from fedsiege.arena.flags import NOISE, NONE, inner_of
 from fedsiege.arena.grid import Cell
 from fedsiege.arena.names import label
 from fedsiege.errors import ConfigError, nearest
 
-FIELDS = ("card", "attacks", "defenses", "seeds", "degrees", "override", "plugins")
+FIELDS = ("card", "attacks", "defenses", "seeds", "degrees", "override", "plugins", "noise")
 LONGEST = 100
 """Characters of a folder's name; what is longer is cut and told apart by a hash."""
 
@@ -45,6 +46,9 @@ class Plan:
         Sections that differ from the card's: all runs are then in the open division.
     plugins : tuple of str
         Python files with attacks or defenses of one's own.
+    noise : bool
+        Whether each attack's control is played against FedAvg too: ``noise(ATTACK)``, noise of the same norm. A board
+        then compares every attack with its own control.
     source : str
         How to name the card in a command; default: by its id.
     """
@@ -56,6 +60,7 @@ class Plan:
     degrees: tuple[str, ...] = ()
     override: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    noise: bool = False
     source: str = ""
 
     def cells(self, root: Path) -> list[Cell]:
@@ -69,8 +74,10 @@ class Plan:
         card = self.card
         found: dict[Path, Cell] = {}
         degrees = tuple(dict.fromkeys(map(card.degree, self.degrees or tuple(card.degrees))))
-        players = (named(self.attacks, card.attacks), named(self.defenses, card.defenses))
-        for seed, degree, attack, defense in product(self.seeds or card.seeds, degrees, *players):
+        attacks, defenses = named(self.attacks, card.attacks), named(self.defenses, card.defenses)
+        pairs = list(product(attacks, defenses))
+        pairs += [(wrapped, NONE) for attack in attacks if (wrapped := control(attack))] if self.noise else []
+        for seed, degree, (attack, defense) in product(self.seeds or card.seeds, degrees, pairs):
             config = card.play(attack, defense, seed, degree, self.override, self.plugins)
             values = config.to_dict()
             names = label("attacks", values["attack"]), label("defenses", values["defense"])
@@ -103,6 +110,15 @@ def named(asked: Sequence[Spec], entrants: Sequence[Spec]) -> tuple[Spec, ...]:
         mine = [e for e in entrants if spec == (e if isinstance(e, str) else e["name"])]
         found += mine or [spec]
     return tuple(found)
+
+
+def control(attack: Spec) -> Spec | None:
+    """Return the control of an attack, ``noise(ATTACK)``; None of what is no attack, or noise already."""
+    name = attack if isinstance(attack, str) else str(attack["name"])
+    if name in (NONE, NOISE) or inner_of(name) is not None:
+        return None
+    settings = {} if isinstance(attack, str) else {key: value for key, value in attack.items() if key != "name"}
+    return {"name": f"noise({name})", name: settings} if settings else f"noise({name})"
 
 
 def text(spec: Spec) -> str:
@@ -176,8 +192,16 @@ def parse(values: Any, folder: Path | None = None) -> Plan:
         tuple(map(str, values.get("degrees") or ())),
         override,
         tuple(str((base / file).resolve()) for file in values.get("plugins") or ()),
+        _flag(values, "noise"),
         ref,
     )
+
+
+def _flag(values: Mapping[str, Any], name: str) -> bool:
+    value = values.get(name, False)
+    if not isinstance(value, bool):
+        raise ConfigError(f"`{name}` of a grid must be true or false, got {value!r}")
+    return value
 
 
 def entrants(words: Sequence[str], what: str) -> tuple[Spec, ...]:

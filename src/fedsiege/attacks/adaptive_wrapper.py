@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,14 +11,14 @@ from fedsiege.attacks.base import AttackView, Knowledge
 from fedsiege.attacks.craft import repeat, uploads
 from fedsiege.attacks.rays import inner
 from fedsiege.attacks.search import best, climb, peak
-from fedsiege.capabilities import Capability
+from fedsiege.attacks.wrapper import Wrapper
 from fedsiege.checks import is_count, is_real, require
-from fedsiege.learners.base import Goal, Held, Labelled, Pairs, State
-from fedsiege.updates import Delta, DenseBlock, ModelSpec, UpdateBatch
+from fedsiege.learners.base import State
+from fedsiege.updates import Delta, DenseBlock, UpdateBatch
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(Wrapper):
     """Adaptive: another attack's uploads, moved to where the defense lets them do most.
 
     The attacker holds a copy of the defense that answers as the server will: same settings, state and random numbers.
@@ -57,7 +57,7 @@ class Adaptive:
         Whether the attacker sees the benign uploads of the round.
     """
 
-    attack: Any
+    prefix: ClassVar[str] = "adaptive"
     maximum: float = 10.0
     steps: int = 8
     benign: bool = True
@@ -71,41 +71,9 @@ class Adaptive:
         require(is_count(self.steps) and self.steps >= 1, f"{self.name}.steps", self.steps, "an int of at least 1")
 
     @property
-    def name(self) -> str:
-        """``adaptive(`` the wrapped attack's name ``)``."""
-        return f"adaptive({self.attack.name})"
-
-    @property
-    def needs(self) -> frozenset[Capability]:
-        """What the wrapped attack needs of the model."""
-        return self.attack.needs
-
-    @property
     def knowledge(self) -> Knowledge:
         """What the wrapped attack may see, and the oracle, with ``benign`` the benign uploads too."""
         return self.attack.knowledge | Knowledge.ORACLE | (Knowledge.BENIGN if self.benign else Knowledge.NONE)
-
-    @property
-    def poisons_data(self) -> bool:
-        """Whether the wrapped attack poisons data."""
-        return self.attack.poisons_data
-
-    @property
-    def honest(self) -> bool:
-        """Whether the coalition does what honest clients do: never."""
-        return self.attack.honest
-
-    def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
-        """Return the wrapped attack's state before the first round."""
-        return self.attack.init(spec, rng)
-
-    def goal(self) -> Goal | None:
-        """Return what the wrapped attack wants."""
-        return self.attack.goal()
-
-    def poison(self, data: Held, rng: np.random.Generator) -> Pairs | Labelled:
-        """Return the data that the wrapped attack poisons."""
-        return self.attack.poison(data, rng)
 
     def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
         """Let the wrapped attack craft its uploads, with its own knowledge only, and move them."""

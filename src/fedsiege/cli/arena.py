@@ -43,6 +43,8 @@ class Arena:
         Settings that are not as the card says, such as federation.rounds=100: the open division.
     plugins
         Python files with attacks or defenses of your own.
+    noise
+        Also play, against FedAvg, noise of the same norm in each attack's place, with which the board compares it.
     jobs
         Runs side by side; default: one a core, as far as memory allows. With --ray: as many as the cluster has room.
     ray
@@ -65,6 +67,7 @@ class Arena:
     degrees: Annotated[tuple[str, ...], option("DEGREE ...")] = ()
     overrides: Annotated[tuple[str, ...], option("KEY=VALUE ...", "set")] = ()
     plugins: Annotated[tuple[Path, ...], option("FILE ...")] = ()
+    noise: Annotated[bool, option()] = False
     jobs: Annotated[int | None, option("N")] = None
     ray: Annotated[str | None, option("local|ADDRESS")] = None
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
@@ -85,6 +88,7 @@ class Arena:
             ("plugins", self.plugins),
         ):
             words += [f"--{name}", *map(str, values)] if values else []
+        words += ["--noise"] if self.noise else []
         words += ["--jobs", str(self.jobs)] if self.jobs else []
         words += ["--ray", self.ray] if self.ray else []
         words += ["--out", str(self.out)] if self.out != Path("runs") else []
@@ -105,6 +109,7 @@ class Arena:
             "seeds": self.seeds,
             "degrees": self.degrees,
             "plugins": tuple(str(path.resolve()) for path in self.plugins),
+            "noise": self.noise,
         }
         made = replace(made, **{name: value for name, value in given.items() if value})
         return replace(made, override=apply(made.override, self.overrides)) if self.overrides else made

@@ -64,8 +64,8 @@ class List:
                 cells = [[r["name"], r["summary"], _fit(r, self.model), r["reference"] or "–"] for r in rows]
                 head = "works on" if kind == "models" else f"with {self.model}" if self.model else "goes with"
                 show_table(table(kind, ["name", "what it does", head, "reference"], cells))
-                if kind in registry.WRAPPERS:
-                    console.print(registry.WRAPPERS[kind], markup=False)
+                if kind in registry.WRAPPING:
+                    console.print(registry.WRAPPING[kind], markup=False)
         return 0
 
 

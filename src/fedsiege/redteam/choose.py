@@ -16,6 +16,13 @@ NEVER = {
 """Attacks that ask for what no message of an app can tell, with the reason."""
 
 
+WRAPS = {
+    "adaptive": "it asks a copy of the defense, which a Flower client cannot have",
+    "noise": "it is the control of an attack; take gaussian",
+}
+"""Why a wrapped attack cannot be mounted, by wrapper."""
+
+
 def attack_of(attack: Attack | str) -> Attack:
     """Return an attack, or the one of that name with default parameters; ConfigError if there is none."""
     if not isinstance(attack, str):
@@ -26,7 +33,9 @@ def attack_of(attack: Attack | str) -> Attack:
     if attack not in known:
         inner = registry.wrapped("attacks", attack)
         if inner is not None:
-            raise ConfigError(f"attack {attack!r} asks a copy of the defense, which a Flower client cannot have")
+            raise ConfigError(
+                f"attack {attack!r} wraps another one, which works in a simulation only: {WRAPS[inner[0]]}"
+            )
         raise ConfigError(f"unknown attack {attack!r}: {nearest(attack, [*known, *SIMPLE])}")
     return registry.load("attacks", attack)()
 
