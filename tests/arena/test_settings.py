@@ -10,9 +10,10 @@ import pytest
 
 from fedsiege import registry
 from fedsiege.arena import settings
-from fedsiege.arena.names import WRAPPER, _defaults
+from fedsiege.arena.names import _defaults
 from fedsiege.arena.settings import literal_defaults
 from fedsiege.attacks.adaptive_wrapper import Adaptive
+from fedsiege.attacks.noise_wrapper import SameNorm
 
 KINDS: tuple[registry.Kind, ...] = ("attacks", "defenses", "models")
 BUILT_IN = [(kind, entry) for kind in KINDS for entry in registry.entries(kind).values() if entry.path]
@@ -23,8 +24,10 @@ def test_source_tells_what_the_class_has(kind: registry.Kind, entry: registry.En
     assert literal_defaults(entry.module, entry.cls) == _defaults(registry.load(kind, entry.name))
 
 
-def test_the_wrapper_of_attacks_is_read_too() -> None:
-    assert literal_defaults(*WRAPPER) == _defaults(Adaptive) == {"maximum": 10.0, "steps": 8, "benign": True}
+def test_the_wrappers_of_attacks_are_read_too() -> None:
+    adaptive, noise = (registry.WRAPPERS[name] for name in ("adaptive", "noise"))
+    assert literal_defaults(*adaptive) == _defaults(Adaptive) == {"maximum": 10.0, "steps": 8, "benign": True}
+    assert literal_defaults(*noise) == _defaults(SameNorm) == {}
 
 
 def test_what_source_does_not_tell_is_left_to_the_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,12 +20,15 @@ from fedsiege.updates.noise import uniforms
 
 @dataclass(frozen=True)
 class SameNorm(Wrapper):
-    """Noise in another attack's place: each upload gets a random direction and keeps its norm.
+    """SameNorm: each upload of another attack gets a random direction and keeps its norm.
 
     The direction is uniform over those of the same rows (all coordinates of dense blocks, and the rows of tables that
     the upload touches): normal numbers, scaled. What the attack does besides the length of its uploads, whom it asks
     and which rows it touches, is so kept, and the direction alone is lost. An attack that does no more than this does
     nothing. An upload whose norm is not finite goes out as it is.
+
+    Reference: our own control; after the Gaussian attack of Fang et al., USENIX Security 2020, section 4.1, whose noise
+    has the size of honest updates instead.
 
     Parameters
     ----------
