@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedsiege.errors import ConfigError, nearest
+from fedsiege.source import ROOT, Unread, binding
 
 Kind = Literal["attacks", "defenses", "models"]
 FOLDERS: dict[Kind, str] = {"attacks": "attacks", "defenses": "defenses", "models": "learners"}
 SINGULAR: dict[Kind, str] = {"attacks": "attack", "defenses": "defense", "models": "model"}
-ROOT = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -83,30 +83,13 @@ def _literal_capabilities(node: ast.ClassDef, tree: ast.Module) -> tuple[str, ..
         if item.target.id in ("needs", "provides"):
             return tuple(sorted(str(c.value) for c in ast.walk(item.value) if isinstance(c, ast.Constant)))
     for base in node.bases:
-        found = _class(base.id, tree) if isinstance(base, ast.Name) else None
-        if found and (inherited := _literal_capabilities(*found)):
+        try:
+            home, above = binding(tree, ast.unparse(base))
+        except Unread:
+            continue
+        if isinstance(above, ast.ClassDef) and (inherited := _literal_capabilities(above, home)):
             return inherited
     return ()
-
-
-def _class(name: str, tree: ast.Module) -> tuple[ast.ClassDef, ast.Module] | None:
-    """Return the class that a file calls `name` and the file where it stands; None outside the package."""
-    for item in tree.body:
-        if isinstance(item, ast.ClassDef) and item.name == name:
-            return item, tree
-        if not isinstance(item, ast.ImportFrom) or not (item.module or "").startswith(f"{ROOT.name}."):
-            continue
-        for alias in item.names:
-            if (alias.asname or alias.name) == name:
-                path = ROOT.joinpath(*str(item.module).split(".")[1:])
-                path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-                return _class(alias.name, _parsed(path))
-    return None
-
-
-@cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _describe(doc: str | None) -> tuple[str, str]:

@@ -375,9 +375,8 @@ class TestFlags:
 
     def test_without_noise_the_reader_is_told(self) -> None:
         board = one([r for r in toy() if r.attack != "gaussian"])
-        assert "Without a run of noise against FedAvg nothing is compared with noise: adaptive(fang), fang, lie" in (
-            board.notes
-        )
+        words = "For want of a run of noise against FedAvg, not compared with noise: adaptive(fang), fang, lie"
+        assert words in board.notes
         assert any("without a finished run: gaussian" in note for note in board.notes)
 
     @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsiege import registry
-from fedsiege.arena import settings
+from fedsiege import registry, source
 from fedsiege.arena.names import _defaults
 from fedsiege.arena.settings import literal_defaults
 from fedsiege.attacks.adaptive_wrapper import Adaptive
@@ -45,8 +44,8 @@ def test_what_source_does_not_tell_is_left_to_the_import(tmp_path: Path, monkeyp
         "@dataclass\nclass Derived(Base):\n    e: int = 1\n"
     )
     (tmp_path / "odd.py").write_text(told + untold)
-    monkeypatch.setattr(settings, "ROOT", tmp_path)
-    settings._source.cache_clear()
+    monkeypatch.setattr(source, "ROOT", tmp_path)
+    source.parsed.cache_clear()
     literal_defaults.cache_clear()
     run: dict[str, type] = {}
     exec(told, run)
@@ -57,7 +56,7 @@ def test_what_source_does_not_tell_is_left_to_the_import(tmp_path: Path, monkeyp
         assert literal_defaults("fedsiege.odd", name) is None, name
     assert literal_defaults("fedsiege.absent", "X") is None
     assert literal_defaults("json", "JSONEncoder") is None
-    settings._source.cache_clear()
+    source.parsed.cache_clear()
     literal_defaults.cache_clear()
 
 

@@ -97,7 +97,7 @@ def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate
         wins=frozenset(),
         complete=all(a in mine for a in counted),
         cost=_cost(own, base),
-        told=flags.was_told(every) is not None,
+        told=bool(flags.told_counts(every)),
         division="open" if entry.open else CLOSED,
         changes=entry.changes,
         flags=_merged(list(mine.values()), clean, flags.never_adaptive(every, table.tame(entry))),
@@ -120,7 +120,7 @@ def _notes(table: Game, card: Card | None, seeds: Sequence[int], degree: str) ->
             said.append(f"Seeds beyond those of the card: {', '.join(map(str, beyond))}")
     attacks = [a for a in table.attacks if table.shown((BASE, a)) and table.plugins[a] != flags.NOISE]
     if alone := [a for a in attacks if not table.noise((BASE, a))]:
-        said.append(f"Without a run of noise against FedAvg nothing is compared with noise: {', '.join(alone)}")
+        said.append(f"For want of a run of noise against FedAvg, not compared with noise: {', '.join(alone)}")
     if loose := [a for a in attacks if table.noise((BASE, a)) and not table.controls.get((BASE, a))]:
         said.append(f"Compared with noise of an honest upload's norm, not of their own: {', '.join(loose)}")
     return said

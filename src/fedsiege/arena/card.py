@@ -191,6 +191,7 @@ class Card:
         sees more than the card allows.
         """
         from fedsiege.arena.config import parse
+        from fedsiege.arena.flags import inner_of
         from fedsiege.attacks.base import Knowledge
 
         degree = config.card.degree if config.card else ""
@@ -199,7 +200,8 @@ class Card:
         found = [k for k in {**mine, **theirs} if k not in IDLE and mine.get(k, None) != theirs.get(k, None)]
         if config.seed not in self.seeds:
             found.append("seed")
-        limit = self.adaptive if "adaptive" in config.attack.name else self.knowledge
+        name = inner_of(config.attack.name) or config.attack.name
+        limit = self.adaptive if name.startswith("adaptive") else self.knowledge
         if Knowledge(config.attack.knowledge) not in knowledge(limit):
             found.append("knowledge")
         return tuple(found)

@@ -81,19 +81,17 @@ def reset_peak() -> None:
 
 def read(path: Path) -> tuple[float, int]:
     """Return wall seconds and peak bytes of a ``cost.json``; zeros where there is none, or a damaged one."""
+    seconds, peak, _ = _read(path)
+    return seconds, peak
+
+
+def _read(path: Path) -> tuple[float, int, int]:
+    """Return wall seconds, peak bytes, and those of a GPU."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return float(found["wall_seconds"]), int(found["peak_bytes"])
+        return float(found["wall_seconds"]), int(found["peak_bytes"]), int(found.get("gpu_peak_bytes", 0))
     except (OSError, ValueError, KeyError, TypeError):
-        return 0.0, 0
-
-
-def _gpu(path: Path) -> int:
-    """Return the peak on a GPU of a ``cost.json``, 0 where there is none."""
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8")).get("gpu_peak_bytes", 0))
-    except (OSError, ValueError, AttributeError, TypeError):
-        return 0
+        return 0.0, 0, 0
 
 
 class Meter:
@@ -107,16 +105,15 @@ class Meter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.before = read(path)
-        self.gpu_before = _gpu(path)
+        self.before = _read(path)
         self.started = time.perf_counter()
         reset_peak()
 
     def write(self) -> None:
         """Write down what the run has cost up to now."""
-        seconds, peak = self.before
+        seconds, peak, gpu = self.before
         seconds += time.perf_counter() - self.started
         found: dict[str, float] = {"wall_seconds": round(seconds, 3), "peak_bytes": max(peak, peak_bytes())}
-        if gpu := max(self.gpu_before, gpu_peak_bytes()):
+        if gpu := max(gpu, gpu_peak_bytes()):
             found["gpu_peak_bytes"] = gpu
         write_atomic(self.path, (json.dumps(found) + "\n").encode())

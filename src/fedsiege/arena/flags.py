@@ -191,12 +191,17 @@ def inner_of(control: str) -> str | None:
     return f"{name[len(CONTROL) : -1]}{space}{settings}"
 
 
+def told_counts(records: Sequence[Record]) -> list[int]:
+    """Return the numbers of attackers that a defense was told of, ascending; FedAvg has no use for any."""
+    return sorted({r.told for r in records if r.told is not None and r.defense != NONE})
+
+
 def was_told(records: Sequence[Record]) -> Flag | None:
     """Flag a defense that was told how many attackers to expect, or the mean norm of benign uploads.
 
     FedAvg, which has no use for either, is exempt.
     """
-    told = sorted({r.told for r in records if r.told is not None and r.defense != NONE})
+    told = told_counts(records)
     words = [f"the number of attackers ({', '.join(map(str, told))})"] if told else []
     if any(r.told_norm for r in records):
         words.append("the mean norm of benign uploads")
