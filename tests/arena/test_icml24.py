@@ -15,7 +15,9 @@ from fedsiege.arena.publish import publish, render
 from fedsiege.arena.reproduce import lite, plan, points, tabulate, target
 from fedsiege.arena.targets import LITE, TARGETS
 from fedsiege.arena.targets.icml24 import FULL, LITE_CNN, LITE_CONVNET, LITE_ROUNDS
+from fedsiege.arena.targets.images import INSIDE, TRIGGER
 from fedsiege.errors import ConfigError
+from fedsiege.learners.networks import table_cnn
 
 IDS = [
     f"icml24-{x}" for x in ("table1", "table2", "table3", "table8", "table9", "table10", "fig2", "fig3", "fig4", "fig5")
@@ -133,6 +135,21 @@ def test_figures_scale_rounds_and_iterations() -> None:
     seldom = one("icml24-fig5", "*/fang/redefense/m0.28/cohort0.1")
     assert (seldom.federation.cohort, seldom.defense.first, seldom.defense.later) == (0.1, 500, 15000)
     assert one("icml24-fig3", "*/fang/flame/m0.28/beta0.05").dataset.beta == 0.05
+
+
+def test_lite_figures_show_the_cnn_a_trigger_that_it_sees() -> None:
+    x = torch.randn(8, 1, 28, 28, requires_grad=True)
+    table_cnn((1, 28, 28), 10)(x).square().sum().backward()
+    assert x.grad is not None
+    seen = x.grad.abs().amax(0)[0] > 0
+    assert [bool(seen[pixel]) for pixel in TRIGGER] == [False, False, False, True]
+    assert all(seen[pixel] for pixel in INSIDE)
+    for id_ in ("icml24-fig2", "icml24-fig3", "icml24-fig4", "icml24-fig5"):
+        for cell in (c.config for c in plan(lite(id_).id, seeds=[0])):
+            if cell.attack.name == "scaling":
+                assert cell.attack.pixels == INSIDE
+        assert not any(p.inside for p in TARGETS[id_].points())
+    assert max(p.malicious for p in points(lite("icml24-fig2").id) if p.defense == "flame") == 0.3
 
 
 def test_tables_and_figures_share_cells() -> None:

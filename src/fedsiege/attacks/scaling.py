@@ -77,8 +77,18 @@ class Scaling(AttackBase):
         """Return that inputs with the whole trigger shall get the target class."""
         return Goal(self.target, None, self.trigger.apply)
 
-    def mark(self, x: torch.Tensor, clients: np.ndarray) -> torch.Tensor:
-        """Return inputs ``(n, *shape)`` with the trigger that each one's owner, int64 ``(n,)``, uses."""
+    def mark(self, x: torch.Tensor, clients: np.ndarray, coalition: np.ndarray) -> torch.Tensor:
+        """Return inputs ``(n, *shape)`` with the trigger that each one's owner uses.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            The inputs.
+        clients : numpy.ndarray
+            int64 ``(n,)``: their owners.
+        coalition : numpy.ndarray
+            int64: ids of all malicious clients, ascending.
+        """
         return self.trigger.apply(x)
 
     def poison(self, data: Held, rng: np.random.Generator) -> Pairs | Labelled:
@@ -90,7 +100,8 @@ class Scaling(AttackBase):
         owner = np.repeat(both.clients, np.diff(both.ptr))
         places = torch.from_numpy(np.flatnonzero(copied)).to(both.x.device)
         # Both tensors are fresh, so writing into them changes nothing that anyone else holds.
-        both.x[places] = self.mark(both.x[places], owner[copied])
+        coalition = np.unique(data.clients) if data.coalition is None else data.coalition
+        both.x[places] = self.mark(both.x[places], owner[copied], coalition)
         both.y[places] = self.target
         return both
 

@@ -47,10 +47,6 @@ class Trigger:
         require(is_count(self.channel), "trigger.channel", self.channel, "an int of at least 0")
         require(is_real(self.value), "trigger.value", self.value, "a finite number")
 
-    def part(self, k: int) -> Trigger:
-        """Return the trigger of the single pixel ``k`` modulo their number."""
-        return Trigger((self.pixels[k % len(self.pixels)],), self.channel, self.value)
-
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         """Return a copy of images ``(n, channels, height, width)`` with the trigger in all of them.
 

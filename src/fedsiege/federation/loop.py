@@ -183,7 +183,7 @@ class Federation:
         poison = None
         if self.attack.poisons_data and bad.any():
             rng = generator(self.seed, "poison", round_)
-            poison = lambda data: self.attack.poison(data, rng)  # noqa: E731
+            poison = lambda data: self.attack.poison(replace(data, coalition=self.coalition), rng)  # noqa: E731
         task = self.half.task if self.half else None
         job = Job(cohort, round_, task, ~bad, poison, bad, commit=False)
         trained = self.learner.train(model, job)

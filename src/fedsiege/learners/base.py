@@ -61,12 +61,16 @@ class LocalData:
         The model that the server has sent.
     num_items : int
         Size of the catalog.
+    coalition : numpy.ndarray or None
+        int64: ids of all malicious clients, ascending, for data poisoning that shares out the work; None where nobody
+        says.
     """
 
     pairs: Pairs
     users: torch.Tensor
     model: ModelView
     num_items: int
+    coalition: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ class Labelled:
         int64 ``(total,)``: labels in [0, `num_classes`).
     num_classes : int
         Number of classes.
+    coalition : numpy.ndarray or None
+        int64: ids of all malicious clients, ascending, for data poisoning that shares out the work; None where nobody
+        says.
     """
 
     clients: np.ndarray
@@ -92,6 +99,7 @@ class Labelled:
     x: torch.Tensor
     y: torch.Tensor
     num_classes: int
+    coalition: np.ndarray | None = None
 
 
 Held = LocalData | Labelled

@@ -41,6 +41,10 @@ ATTACKS: dict[str, dict[str, Any]] = {
 TRIGGER = ((26, 26), (24, 26), (26, 24), (25, 25))
 """Pixels of the trigger, the public code's in images of any size. In FashionMNIST's they are our default."""
 
+INSIDE = ((-4, -4), (-6, -4), (-4, -6), (-5, -5))
+"""The same trigger two pixels further in. The Tables' CNN reads 26 rows and columns of 28, as its second pooling drops
+the odd last ones, and with them three of the four pixels of `TRIGGER`."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -161,6 +165,8 @@ class ImagePoint:
         client's last one lies further back (B.2); its first participation is what it was.
     schedule : str
         Schedule of redefense (B.3).
+    inside : bool
+        Whether a backdoor's trigger is `INSIDE`.
     paper : mapping
         The paper's values by measure.
     """
@@ -175,6 +181,7 @@ class ImagePoint:
     epochs: int = 1
     cohort: float = 1.0
     schedule: str = "dynamic"
+    inside: bool = False
     paper: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -182,6 +189,7 @@ class ImagePoint:
         """What is not as in the default setting, such as ``beta0.5``."""
         parts = [f"beta{self.beta:g}"] * (self.beta != BETA) + [f"epochs{self.epochs}"] * (self.epochs != 1)
         parts += [f"cohort{self.cohort:g}"] * (self.cohort != 1) + [self.schedule] * (self.schedule != "dynamic")
+        parts += ["inside"] * self.inside
         return "-".join(parts)
 
     @property
@@ -228,6 +236,8 @@ class ImagePoint:
     def _attack(self) -> dict[str, Any]:
         """Return the parameters of the attack."""
         known = ATTACKS.get(self.attack, {})
+        if self.attack in BACKDOORS and self.inside:
+            return {**known, "pixels": [list(pixel) for pixel in INSIDE]}
         if self.attack in BACKDOORS and self.dataset != "fashion-mnist":
             return {**known, "pixels": [list(pixel) for pixel in TRIGGER]}
         return known
