@@ -57,6 +57,18 @@ def test_builtin_names_load_to_classes_of_that_name(kind: registry.Kind) -> None
         assert entry.capabilities == tuple(sorted(getattr(cls, "provides" if kind == "models" else "needs")))
 
 
+def test_who_is_a_filter_is_read_from_source(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    text = "from elsewhere import Thing\nfrom fedsiege.defenses import DefenseBase, Filter as Sieve\n"
+    made = {"a": "Sieve", "b": "a", "c": "DefenseBase", "d": "Thing", "e": "Thing, Sieve", "f": ""}
+    for name, base in made.items():
+        text += f'\nclass {name}({base}):\n    """{name}."""\n    name = "{name}"\n'
+    file.write_text(text)
+    roles = {e.name: e.role for e in registry.scan(file, "defenses", "mine")}
+    assert roles == {"a": "filter", "b": "filter", "c": "rule", "d": "", "e": "filter", "f": "rule"}
+    assert all(e.role == "" for e in registry.scan(file, "attacks", "mine"))
+
+
 def test_capabilities_of_a_base_class_of_the_package_are_inherited(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     text = "from fedsiege.attacks.scaling import Scaling as Theirs\n"

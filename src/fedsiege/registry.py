@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedsiege.errors import ConfigError, nearest
-from fedsiege.source import ROOT, Unread, binding
+from fedsiege.source import ROOT, Unread, binding, parsed
 
 Kind = Literal["attacks", "defenses", "models"]
 FOLDERS: dict[Kind, str] = {"attacks": "attacks", "defenses": "defenses", "models": "learners"}
@@ -31,7 +31,9 @@ SINGULAR: dict[Kind, str] = {"attacks": "attack", "defenses": "defense", "models
 class Entry:
     """A registered plug-in: its name, what its docstring says of it, and where its class is.
 
-    ``capabilities`` are those that an attack or a defense needs of the model, or that a model offers.
+    ``capabilities`` are those that an attack or a defense needs of the model, or that a model offers. ``role`` is that
+    of a defense: a ``"filter"``, which may stand before a plus sign, or a ``"rule"``, which can only stand last; empty
+    where source does not tell.
     """
 
     kind: Kind
@@ -42,6 +44,7 @@ class Entry:
     cls: str
     path: str
     capabilities: tuple[str, ...] = ()
+    role: str = ""
 
 
 WRAPPERS: dict[str, tuple[str, str]] = {
@@ -52,9 +55,14 @@ WRAPPERS: dict[str, tuple[str, str]] = {
 
 WRAPPING: dict[Kind, str] = {
     "attacks": "Any attack may be wrapped, as in adaptive(minmax), to ask a copy of the defense how far it may go, and "
-    "as in noise(minmax), to send noise of the same norm in its place."
+    "as in noise(minmax), to send noise of the same norm in its place.",
+    "defenses": "A filter takes or rejects whole uploads and may stand before a plus sign, as in union+multikrum; a "
+    "rule makes the aggregate itself and can only stand last.",
 }
-"""What ``fedsiege list`` says of plug-ins that take another one's name."""
+"""What ``fedsiege list`` says of names that are made of several."""
+
+FILTER = ("fedsiege.defenses.base", "Filter")
+"""Module and name of the class that all filters derive from."""
 
 _extra: dict[tuple[Kind, str], type] = {}
 
@@ -92,6 +100,21 @@ def _literal_capabilities(node: ast.ClassDef, tree: ast.Module) -> tuple[str, ..
     return ()
 
 
+def _role(node: ast.ClassDef, tree: ast.Module) -> str:
+    """``"filter"`` for a class that derives from `FILTER`, else ``"rule"``; empty if a base cannot be read."""
+    if node is binding(parsed(FILTER[0]), FILTER[1])[1]:
+        return "filter"
+    roles = set()
+    for base in node.bases:
+        try:
+            home, above = binding(tree, ast.unparse(base))
+        except Unread:
+            roles.add("")
+            continue
+        roles.add(_role(above, home) if isinstance(above, ast.ClassDef) else "")
+    return "filter" if "filter" in roles else "" if "" in roles else "rule"
+
+
 def _describe(doc: str | None) -> tuple[str, str]:
     """Summary (first line without the name) and reference of a class docstring."""
     if not doc:
@@ -112,7 +135,8 @@ def scan(path: Path, kind: Kind, module: str) -> list[Entry]:
         if isinstance(node, ast.ClassDef) and (name := _literal_name(node)):
             summary, reference = _describe(ast.get_docstring(node))
             capabilities = _literal_capabilities(node, tree)
-            found.append(Entry(kind, name, summary, reference, module, node.name, str(path), capabilities))
+            role = _role(node, tree) if kind == "defenses" else ""
+            found.append(Entry(kind, name, summary, reference, module, node.name, str(path), capabilities, role))
     return found
 
 
@@ -146,7 +170,11 @@ def entries(kind: Kind) -> dict[str, Entry]:
         if k == kind:
             summary, reference = _describe(cls.__doc__)
             asked: frozenset[str] = getattr(cls, "provides" if kind == "models" else "needs", frozenset())
-            found[name] = Entry(kind, name, summary, reference, cls.__module__, cls.__name__, "", tuple(sorted(asked)))
+            filters = any((c.__module__, c.__name__) == FILTER for c in cls.__mro__)
+            role = ("filter" if filters else "rule") if kind == "defenses" else ""
+            found[name] = Entry(
+                kind, name, summary, reference, cls.__module__, cls.__name__, "", tuple(sorted(asked)), role
+            )
     return dict(sorted(found.items(), key=lambda item: (item[0] != "none", item[0])))
 
 
@@ -183,7 +211,7 @@ def load_file(path: Path) -> list[Entry]:
         cls = getattr(loaded, entry.cls)
         kind: Kind = "attacks" if hasattr(cls, "knowledge") else "defenses"
         _extra[kind, entry.name] = cls
-        found.append(replace(entry, kind=kind))
+        found.append(replace(entry, kind=kind, role=entry.role if kind == "defenses" else ""))
     if not found:
         raise ConfigError(f'plug-in file {path} defines no attack and no defense; give a class a literal `name = "…"`')
     return found

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fedsiege.arena.board import Board, Row, boards, shipped
 from fedsiege.arena.card import load
+from fedsiege.arena.record import Record
 from tests.arena.records import SEEDS, FakeCard, around, cell, controls, record, toy
 
 
@@ -50,7 +51,7 @@ def test_numbers_are_worked_by_hand() -> None:
     # (0.6 + d − 0.5 − d) / (0.6 + d) for d = −0.004 … 0.004.
     expected = sum(0.1 / (0.6 + 0.002 * step) for step in (-2, -1, 0, 1, 2)) / 5
     assert krum.scores["fang"].lost.mean == pytest.approx(expected)
-    assert krum.cost == 2.0
+    assert (krum.cost.mean, krum.cost.low, krum.cost.high, krum.cost.n) == (2.0, 2.0, 2.0, 5)
     assert krum.clean.detection == {"FPR": 0.0, "FPR_pooled": 0.0, "DACC": pytest.approx(0.9)}
     assert [e.mean for e in board.corners(krum)] == pytest.approx([0.60, 0.55, 0.25, 0.48])
     assert [r.seed for r in krum.clean.records] == [0, 1, 2, 3, 4]
@@ -230,7 +231,7 @@ def test_without_a_run_of_fedavg_there_is_no_price() -> None:
     board = one([r for r in toy() if r.defense != "none"])
     krum = row(board, "krum")
     assert krum.price.n == krum.scores["fang"].lost.n == 0
-    assert math.isnan(krum.cost)
+    assert math.isnan(krum.cost.mean)
     assert math.isnan(board.corners(krum)[0].mean)
     assert "none × none: seeds 0, 1, 2, 3, 4 not run" in board.missing
 
@@ -254,6 +255,79 @@ def test_the_open_division_wins_nothing_and_takes_nothing() -> None:
     assert mine.price.mean == pytest.approx(0.05)
     assert board.corners(mine)[0].mean == pytest.approx(0.7)
     assert row(board, "krum").best
+
+
+def test_other_values_of_one_setting_are_other_games() -> None:
+    def at(rounds: int, lift: float) -> list[Record]:
+        shift = {"division": "open", "changes": (f"federation.rounds={rounds}",)}
+        chosen = [r for r in toy() if r.defense in ("none", "krum")]
+        return [replace(r, path=f"{rounds}/{r.path}", value=r.value + lift, **shift) for r in chosen]
+
+    board = one([*toy(), *at(100, 0.1), *at(200, 0.3)])
+    found = {r.changes: r for r in board.rows if (r.defense, r.division) == ("krum", "open")}
+    assert set(found) == {("federation.rounds=100",), ("federation.rounds=200",)}
+    for (change,), clean in (("federation.rounds=100",), 0.65), (("federation.rounds=200",), 0.85):
+        mine = found[(change,)]
+        assert mine.clean.value.mean == pytest.approx(clean)
+        assert mine.price.mean == pytest.approx(0.05)
+    assert not any("left out" in note for note in board.notes)
+
+
+def test_costs_are_paired_by_seed_within_one_commit_and_machine() -> None:
+    def timed(r: Record) -> Record:
+        if r.attack != "none":
+            return r
+        pace = {"none": 1.0 + r.seed, "krum": 3.0 * (1.0 + r.seed)}.get(r.defense, 9.0)
+        elsewhere = {("median", 0): {"hardware": "b"}, ("median", 1): {"commit": "f"}}.get((r.defense, r.seed), {})
+        return replace(r, seconds_per_round=pace, **{"hardware": "a", "commit": "e", **elsewhere})
+
+    board = one([timed(r) for r in toy()])
+    krum, median = row(board, "krum").cost, row(board, "median").cost
+    # Seeds take 1 to 5 seconds; the ratio of each pair is the same.
+    assert (krum.mean, krum.low, krum.high, krum.n) == pytest.approx((3.0, 3.0, 3.0, 5))
+    assert (median.mean, median.n) == (pytest.approx((9 / 3 + 9 / 4 + 9 / 5) / 3), 3)
+    foreign = one([replace(r, commit=r.defense) for r in toy()])
+    assert math.isnan(row(foreign, "krum").cost.mean)
+    assert row(foreign, "none").cost.mean == 1.0
+
+
+def test_nobody_wins_the_worst_case_while_an_attack_of_the_card_has_not_been_played() -> None:
+    board = one([r for r in toy() if r.attack != "lie"])
+    krum = row(board, "krum")
+    assert (krum.faced, krum.due, krum.complete, krum.best) == (3, 4, False, False)
+    assert "fang" in krum.wins
+    assert {m for m in board.missing if "lie" in m} == {
+        f"{defense} × lie: seeds 0, 1, 2, 3, 4 not run" for defense in ("krum", "median", "none")
+    }
+    whole = row(one(toy()), "krum")
+    assert (whole.faced, whole.due, whole.complete, whole.best) == (4, 4, True, True)
+
+
+def test_runs_of_different_data_are_shown_and_win_nothing() -> None:
+    def board(sum_of_krum: str) -> Board:
+        return one([replace(r, data_sha256=sum_of_krum if r.defense == "krum" else "a" * 64) for r in toy()])
+
+    assert row(board("a" * 64), "krum").best
+    # Of older runs the sum is not known.
+    assert row(board(""), "krum").best
+    mixed = board("b" * 64)
+    assert not any(r.wins for r in mixed.rows)
+    assert any("different data (SHA-256 aaaaaaaaaaaa, bbbbbbbbbbbb)" in note for note in mixed.notes)
+    assert not any("different data" in note for note in one(toy()).notes)
+
+
+def test_an_adaptive_attack_counts_only_if_it_is_the_cards_and_has_every_seed() -> None:
+    def flagged(*more: Record) -> str:
+        rest = [r for r in toy() if r.attack != "adaptive(fang)"]
+        found = [f.message for f in row(one([*rest, *more]), "krum").flags if f.code == "unadapted"]
+        return found[0] if found else ""
+
+    assert flagged(*cell("adaptive(fang)", "krum", around(0.48))) == ""
+    assert flagged().endswith("what it adapts")
+    other = flagged(*cell("adaptive(gaussian)", "krum", around(0.3)))
+    assert other.endswith("(adaptive(gaussian) is not among the card's attacks)")
+    few = flagged(*cell("adaptive(fang)", "krum", [0.3, 0.3]))
+    assert few.endswith("(adaptive(fang) lacks seeds 2, 3, 4)")
 
 
 def test_an_attack_that_knows_more_is_measured_from_the_same_clean_runs() -> None:

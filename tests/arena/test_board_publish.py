@@ -193,3 +193,14 @@ def test_stored_pages_are_those_of_their_data(path: Path) -> None:
     differing = [pair for pair in zip(stored.splitlines(), now.splitlines()) if pair[0] != pair[1]]
     assert differing[:3] == []
     assert len(stored) == len(now)
+
+
+def test_a_cards_defense_goes_by_the_settings_that_suit_its_model() -> None:
+    card = replace(load("img-untargeted-v1-lite"), defenses=("none", "normbound"))
+    named = label("defenses", card.config("lie", "normbound", 0).to_dict()["defense"])
+    assert named != label("defenses", {"name": "normbound"})
+    more = {"card": card.id, "card_hash": card.hash, "degree": "beta0.1", "metric": "TACC"}
+    runs = [record("lie", d, s, 0.5, defense_label=d, **more) for d in ("none", named) for s in (0, 1)]
+    line, count = command(card, runs)
+    assert count == len(runs)
+    assert "--defenses none normbound" in line

@@ -49,7 +49,7 @@ def test_markdown() -> None:
     assert [line[0] for line in ranking[2:]] == ["**krum**", "median", "FedAvg"]
     assert ranking[2][1].startswith("**0.4800 \\[0.")
     assert ranking[2][2] == "adaptive(fang)"
-    assert ranking[2][-1] == "2.00 ×"
+    assert ranking[2][-1] == "2.00 \\[2.00, 2.00\\] ×"
     assert corners[2][0] == "krum"
     assert [cell.split()[0] for cell in corners[2][1:5]] == ["0.6000", "0.5500", "0.2500", "0.4800"]
     assert [line[0] for line in corners[2:]] == ["krum", "median"]
@@ -112,7 +112,7 @@ def test_what_is_missing_is_listed() -> None:
 def test_a_board_of_clean_runs_alone() -> None:
     text = markdown(board(cell("none", "none", [0.5])))
     assert "with one seed there is no interval" in text
-    assert tables(text)[0][2] == ["FedAvg", "–", "–", "–", "0.5000", "0.0000", "1.00 ×"]
+    assert tables(text)[0][2] == ["FedAvg (0 of 4 attacks)", "–", "–", "–", "0.5000", "0.0000", "1.00 ×"]
     assert latex(board(cell("none", "none", [0.5]))).count(r"\begin{table*}") == 2
 
 

@@ -41,7 +41,7 @@ def test_a_row_says_what_the_record_says(tmp_path: Path) -> None:
     for name in ("value", "best", "malicious", "wall_seconds", "peak_bytes", "seconds_per_round"):
         assert float(row[name]) == getattr(record, name)
     assert (row["told"], row["seed"], row["rejects"], row["adaptive"]) == ("3", "7", "true", "false")
-    assert row["changes"] == "server.lr seed"
+    assert row["changes"] == "server.lr=0.002 seed"
     assert [float(x) for x in row["tail"].split()] == list(record.tail)
     assert {k: float(row[f"test {k}"]) for k in record.scores} == record.scores
     assert {k: float(row[f"detection {k}"] or "nan") for k in record.detection if k != "FNR_pooled"} == {

@@ -149,6 +149,28 @@ class TestUnstable:
     def test_a_steady_climb_is_not_far(self) -> None:
         assert self.run(tuple(np.linspace(0.1, 0.6, 10))) is None
 
+    @pytest.mark.parametrize(
+        "tail",
+        [
+            # One of the stored runs, FedAvg under adaptive(fang): six deviations are 0.18, more than there is to lose.
+            (0.01, 0.14, 0.19, 0.15, 0.17, 0.22, 0.16, 0.14, 0.10, 0.02),
+            (0.5, 0.5, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02),
+            (0.8, 0.6, 0.8, 0.6, 0.8, 0.6, 0.8, 0.6, 0.8, 0.0),
+        ],
+    )
+    def test_a_collapse_of_what_moves_much(self, tail: tuple[float, ...]) -> None:
+        assert self.run(tail) is not None
+        # It is the fall that is flagged: the same tail with its median at the end is not.
+        assert self.run((*tail[:9], 0.55 * float(np.median(tail)))) is None
+
+    def test_half_the_median_may_be_a_fall_within_the_noise(self) -> None:
+        # Median 0.1, deviation 0.07413: 0.03 lies within it, 0.02 does not.
+        body = (0.05, 0.15, 0.05, 0.15, 0.05, 0.15, 0.1, 0.1, 0.15)
+        assert self.run((*body, 0.03)) is None
+        assert self.run((*body, 0.02)) is not None
+        # A fall of 0.02 or less says nothing.
+        assert self.run((0.001, 0.04, 0.001, 0.04, 0.02, 0.02, 0.001, 0.04, 0.02, 0.001)) is None
+
     def test_too_few_to_tell(self) -> None:
         assert self.run((0.5, 0.5, 0.5, 0.1)) is None
         assert self.run(()) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from fedsiege import registry
 from fedsiege.arena.evaluations import evaluations
-from fedsiege.arena.record import FIELDS, Record, parse_config, read_record
+from fedsiege.arena.record import FIELDS, Record, Unreadable, parse_config, read_record
 from fedsiege.arena.runs import execute
 from fedsiege.errors import RunError
 from tests.arena.stored import CARD, begun, edit, failed, finished
@@ -21,13 +22,14 @@ from tests.small import small
 
 
 def test_every_field_of_a_finished_run(tmp_path: Path) -> None:
-    card = {**CARD, "degree": "skewed", "division": "open", "changes": ["server.lr"]}
+    card = {**CARD, "degree": "skewed", "division": "open", "changes": ["server.lr", "model.none", "seed"]}
     more = {"attack_params": {"z": 0.5}, "told": 10, "malicious": 0.1, "command": "fedsiege run x.yaml"}
     folder = finished(tmp_path / "a" / "b", "lie", "krum", 3, value=0.25, card=card, **more)
     found = read_record(folder, tmp_path)
     expected = {
         "path": "a/b", "status": "finished", "error": None, "config_hash": "lie-krum-3", "card": "toy-v1",
-        "card_hash": "0123456789ab", "degree": "skewed", "division": "open", "changes": ("server.lr",),
+        "card_hash": "0123456789ab", "degree": "skewed", "division": "open",
+        "changes": ("server.lr=0.002", "model.none", "seed"),
         "dataset": "synthetic", "model": "mf", "attack": "lie", "defense": "krum", "attack_label": "lie (z=0.5)",
         "defense_label": "krum", "seed": 3, "malicious": 0.1, "knowledge": "coalition + model", "told": 10,
         "rounds": 12, "metric": "HR@5", "value": 0.25, "best": 0.25, "finite": True, "rejects": True,
@@ -115,7 +117,7 @@ def test_runs_without_a_result(tmp_path: Path) -> None:
         ("config.yaml", "seed: [", "config.yaml is damaged"),
         ("config.yaml", "seed: 0", "config.yaml is damaged \\(no 'dataset'\\)"),
         ("config.yaml", "", "holds no mapping"),
-        ("config.yaml", None, "config.yaml is missing"),
+        ("config.yaml", None, r"result\.json lies without config\.yaml"),
     ],
 )
 def test_a_damaged_run_is_one_clear_error(tmp_path: Path, file: str, text: str | None, words: str) -> None:
@@ -124,7 +126,8 @@ def test_a_damaged_run_is_one_clear_error(tmp_path: Path, file: str, text: str |
     with pytest.raises(RunError, match=words) as caught:
         read_record(folder, tmp_path)
     assert "\n" not in str(caught.value)
-    assert "delete" in str(caught.value)
+    assert ("move it away" if text is None else "delete it") in str(caught.value)
+    assert "folder" not in str(caught.value)
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
@@ -132,6 +135,36 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (folder / "result.json").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(RunError, match=r"result\.json is damaged"):
         read_record(folder, tmp_path)
+
+
+def unreadable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the rights to read files of this name."""
+    real = io.open
+
+    def opening(path: Any, *args: Any, **more: Any) -> Any:
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(io, "open", opening)
+
+
+@pytest.mark.parametrize("file", ["result.json", "config.yaml", "failed.json"])
+def test_a_file_that_cannot_be_read_is_no_damage(tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = (failed if file == "failed.json" else finished)(tmp_path / "run")
+    unreadable(file, monkeypatch)
+    with pytest.raises(Unreadable) as caught:
+        read_record(folder, tmp_path)
+    assert str(caught.value) == f"{folder}/{file} cannot be read: Permission denied; check its rights"
+
+
+@pytest.mark.parametrize("file", ["environment.json", "timing.jsonl", "cost.json", "rounds.jsonl"])
+def test_what_cannot_be_read_beside_the_result_is_a_warning(
+    tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = finished(tmp_path / "run")
+    unreadable(file, monkeypatch)
+    assert read_record(folder, tmp_path).warnings == (f"{folder}/{file} cannot be read: Permission denied",)
 
 
 @pytest.mark.parametrize("file", ["environment.json", "timing.jsonl", "cost.json", "rounds.jsonl"])

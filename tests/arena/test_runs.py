@@ -263,8 +263,18 @@ def test_the_best_round_is_the_earliest_of_the_highest_on_validation() -> None:
         ({"name": "multikrum", "byzantine": 0.2}, {"cohort": 15}, None),
         ({"name": "multikrum", "byzantine": 0.2}, {"cohort": 15, "attackers": 3}, 3),
         ({"name": "multikrum", "byzantine": 0.2}, {"cohort": 15, "attackers": 2}, None),
-        # The threat model tells it, whatever it has in its settings.
-        ({"name": "multikrum", "byzantine": 0.25}, {"cohort": 15, "tell_defense": True}, 3),
+        # The threat model tells it, and it heeds that.
+        ("multikrum", {"cohort": 15, "tell_defense": True}, 3),
+        ("union-memory+krum", {"cohort": 15, "tell_defense": True}, 3),
+        ({"name": "trimmedmean", "trim": None}, {"cohort": 15, "tell_defense": True}, 3),
+        ({"name": "union", "as_published": True}, {"cohort": 15, "tell_defense": True}, 3),
+        # The threat model tells it, but it goes by its settings, or reads no number at all.
+        ({"name": "multikrum", "byzantine": 0.25}, {"cohort": 15, "tell_defense": True}, None),
+        ("trimmedmean", {"cohort": 15, "tell_defense": True}, None),
+        ("median", {"cohort": 15, "tell_defense": True}, None),
+        ("union", {"cohort": 15, "tell_defense": True}, None),
+        # A tenth is what the trimmed mean cuts by itself.
+        ({"name": "trimmedmean", "trim": None}, {"cohort": 1.0, "malicious": 0.1}, 6),
         # Nobody attacks.
         ({"name": "multikrum", "byzantine": 0}, {"cohort": 1.0, "malicious": 0.0}, None),
     ],

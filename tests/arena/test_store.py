@@ -142,8 +142,8 @@ def test_what_another_adds_meanwhile_is_not_taken_for_gone(root: Path, monkeypat
     with Store(root) as runs:
         runs.refresh()
 
-        def walking(where: Path) -> list[tuple[str, str]]:
-            found = list(run_folders(where))
+        def walking(where: Path, closed: dict[str, str]) -> list[tuple[str, str]]:
+            found = list(run_folders(where, closed))
             if not (root / "late").exists():
                 finished(root / "late", seed=9)
                 with Store(root) as other:

@@ -189,6 +189,98 @@ def test_a_run_in_a_read_only_folder_is_one_clear_error(readable: Path) -> None:
     assert paths(readable) == ["done"]
 
 
+# What may not be read.
+
+
+def looked(root: Path, rebuild: bool = False) -> dict[str, Any]:
+    """What a store tells of its folders, to a process without the rights of root."""
+
+    def ask() -> dict[str, Any]:
+        with Store(root, lambda line: None) as runs:
+            found = (runs.rebuild if rebuild else runs.refresh)()
+            known = [r.path for r in runs.records()]
+        return {"finished": found.finished, "gone": found.gone, "damaged": found.damaged, "paths": known}
+
+    return as_another(ask)
+
+
+def give(root: Path) -> None:
+    """Let another user write a store."""
+    for path in [root, *root.rglob("*")]:
+        os.chmod(path, 0o777 if path.is_dir() else 0o666)
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+@pytest.mark.parametrize("closed", ["lie", "lie/krum", "lie/krum/seed1", "lie/krum/seed1/result.json"])
+def test_runs_out_of_reach_are_told_and_kept_as_last_seen(readable: Path, closed: str, rebuild: bool) -> None:
+    everything = paths(grid(readable))
+    give(readable)
+    (readable / closed).chmod(0)
+    found = looked(readable, rebuild)
+    assert (found["finished"], found["gone"], found["paths"]) == (8, 0, everything)
+    if closed.endswith(".json") and not rebuild:  # Neither size nor time have changed: nobody reads it.
+        assert found["damaged"] == {}
+    else:
+        why, told = (readable / closed).as_posix(), {"lie": "4 runs", "lie/krum": "2 runs"}.get(closed, "1 run")
+        assert found["damaged"] == {
+            closed.removesuffix("/result.json"): f"{why} cannot be read: Permission denied; check its rights "
+            f"(what was last seen of {told} there is kept)"
+        }
+    give(readable)
+    assert looked(readable) == {"finished": 8, "gone": 0, "damaged": {}, "paths": everything}
+    shutil.rmtree(readable / "lie/krum/seed1")
+    assert (looked(readable)["finished"], looked(readable)["gone"]) == (7, 0)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_folder_that_may_be_listed_and_not_entered(readable: Path, known: bool) -> None:
+    grid(readable)
+    everything = paths(readable) if known else []
+    give(readable)
+    (readable / "lie/krum/seed1").chmod(0o444)
+    found = looked(readable)
+    assert found["finished"] == len(found["paths"]) == (8 if known else 7)
+    assert not known or found["paths"] == everything
+    ((path, why),) = found["damaged"].items()
+    assert path == "lie/krum/seed1"
+    assert why.startswith(f"{readable}/lie/krum/seed1/config.yaml cannot be read: Permission denied; check its rights")
+
+
+def test_runs_that_were_never_seen_are_told_and_not_called_damaged(readable: Path) -> None:
+    grid(readable)
+    give(readable)
+    (readable / "lie/none").chmod(0)
+    (readable / "none/krum/seed0/result.json").chmod(0)
+    found = looked(readable)
+    assert (found["finished"], found["gone"]) == (5, 0)
+    assert found["damaged"] == {
+        "lie/none": f"{readable}/lie/none cannot be read: Permission denied; check its rights",
+        "none/krum/seed0": f"{readable}/none/krum/seed0/result.json cannot be read: Permission denied; "
+        "check its rights",
+    }
+    give(readable)
+    assert (looked(readable)["finished"], looked(readable)["damaged"]) == (8, {})
+
+
+@pytest.mark.parametrize("stray", ["result.json", "failed.json"])
+@pytest.mark.parametrize("place", [".", "lie"])
+def test_a_stray_outcome_is_told_and_hides_no_run(tmp_path: Path, stray: str, place: str) -> None:
+    everything = paths(grid(tmp_path))
+    (tmp_path / place / stray).write_text("{}")
+    with Store(tmp_path) as runs:
+        found = runs.refresh()
+        assert [r.path for r in runs.records()] == everything
+        assert runs.path == tmp_path / FILE
+    assert found.gone == 0
+    alone = (tmp_path / place / stray).as_posix()
+    assert found.damaged == {
+        place: f"{alone} lies without config.yaml, so it is of no run; move it away, or put that back"
+    }
+    (tmp_path / place / stray).unlink()
+    with Store(tmp_path) as runs:
+        assert runs.refresh().damaged == {}
+
+
 # Damage.
 
 

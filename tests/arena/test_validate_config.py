@@ -201,6 +201,12 @@ def held(seed: int = 3, **given: Any) -> FederatedImages:
         ({"balanced": False, "minimum": 1}, {"partition": "dirichlet", "unbalanced": True, "minimum": 1}),
         ({"partition": "shards", "shards": 4}, {"partition": "shards", "per_client": 4}),
         ({"partition": "iid"}, {"partition": "iid"}),
+        ({"samples": 400, "beta": 0.5}, {"partition": "dirichlet", "samples": 400, "beta": 0.5}),
+        ({"samples": 300, "partition": "iid"}, {"partition": "iid", "samples": 300}),
+        (
+            {"samples": 300, "partition": "shards", "shards": 3},
+            {"partition": "shards", "samples": 300, "per_client": 3},
+        ),
     ],
 )
 def test_a_run_has_the_partition_that_data_info_shows(
@@ -213,8 +219,12 @@ def test_a_run_has_the_partition_that_data_info_shows(
     assert data.partition.counts(labels, 10).tolist() == shown["counts"]
     # Numbers alone may agree by chance: the very images are those of the generator with that address.
     named = {k: shown[k] for k in ("beta", "per_client", "minimum", "balanced") if k in shown}
-    expected = make(shown["partition"], labels, 20, generator(3, "partition"), **named)
-    assert np.array_equal(data.partition.index, expected.index)
+    rng, kept = generator(3, "partition"), np.arange(labels.size)
+    if "samples" in shown:
+        kept = np.sort(rng.permutation(labels.size)[: shown["samples"]])
+    assert shown.get("samples") == settings.get("samples")
+    expected = make(shown["partition"], labels[kept], 20, rng, **named)
+    assert np.array_equal(data.partition.index, kept[expected.index])
     assert np.array_equal(data.partition.ptr, expected.ptr)
 
 
@@ -227,11 +237,74 @@ def test_the_minimum_of_a_dirichlet_partition() -> None:
         held(minimum=100)
     with pytest.raises(ConfigError, match="minimum=-1"):
         held(minimum=-1)
-    for kind in ("iid", "shards"):
-        with pytest.raises(ConfigError, match=f"dataset.minimum applies to partition dirichlet only, not to {kind}"):
-            held(partition=kind, minimum=3)
     with pytest.raises(ConfigError, match=r"dataset\.minimum applies to images only"):
         load_dataset(DatasetConfig(name="synthetic", minimum=3), 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "reader"),
+    [
+        *(
+            (kind, field, value, "dirichlet")
+            for kind in ("iid", "shards")
+            for field, value in (("beta", 0.5), ("balanced", False), ("minimum", 3))
+        ),
+        *((kind, "shards", value, "shards") for kind in ("iid", "dirichlet", None) for value in (4, 0)),
+    ],
+)
+def test_a_field_that_the_partition_does_not_read(kind: str | None, field: str, value: object, reader: str) -> None:
+    dataset = {"name": "digits", "partition": kind, field: value}
+    message = (
+        f"dataset.{field} applies to partition {reader} only, not to {kind or 'dirichlet'}; set `partition: {reader}`, "
+        f"or leave {field} out"
+    )
+    with pytest.raises(ConfigError, match=message):
+        parse({"dataset": dataset})
+    assert parse({"dataset": {**dataset, "partition": reader}}).dataset.kind == reader
+    # Values that change nothing are taken, as a card's may stand under another partition.
+    assert parse({"dataset": {**dataset, field: None}}).dataset.kind == (kind or "dirichlet")
+    usual = {"beta": 0.1, "balanced": True, "minimum": 10, "shards": 2}[field]
+    assert parse({"dataset": {**dataset, field: usual}}).dataset.kind == (kind or "dirichlet")
+
+
+@pytest.mark.parametrize("value", [0, -1, 73, 5000])
+def test_shards_beyond_the_images(value: int) -> None:
+    allowed = "it must be from 1 to 72, as 20 clients share 1442 images"
+    with pytest.raises(ConfigError, match=rf"^dataset\.shards is {value}; {allowed}$"):
+        held(partition="shards", shards=value)
+    assert held(partition="shards", shards=72).partition.clients == 20
+
+
+@pytest.mark.parametrize("value", [0, 1443])
+def test_samples_beyond_the_images(value: int) -> None:
+    with pytest.raises(ConfigError, match=rf"dataset\.samples is {value}; it must be .* from 1 to 1442"):
+        held(samples=value)
+
+
+RANKED: list[tuple[str, str, object, str]] = [
+    ("dataset", "protocol", "paper", "dataset.protocol = 'paper' is about negatives of recommenders"),
+    ("federation", "reserved", 0.5, r"federation.reserved = 0.5 is for recommenders.*set it to 0.0"),
+    ("federation", "evaluate_users", 3, r"federation.evaluate_users = 3 is for recommenders.*set it to null"),
+    ("federation", "cutoffs", [7], r"federation.cutoffs = \[7\] is for recommenders.*set it to \[5, 10, 20\]"),
+]
+
+
+@pytest.mark.parametrize(("section", "field", "value", "message"), RANKED)
+@pytest.mark.parametrize("model", ["mlp", "convnet"])
+def test_a_classifier_refuses_what_is_for_recommenders(
+    section: str, field: str, value: object, message: str, model: str
+) -> None:
+    def of(name: str, model: str, **given: object) -> RunConfig:
+        values: dict[str, Any] = {"dataset": {"name": name}, "federation": {}, "model": model}
+        values[section] = {**values[section], **given}
+        return parse(values)
+
+    with pytest.raises(ConfigError, match=message):
+        of("digits", model, **{field: value})
+    assert of("ml-100k", "mf", **{field: value}).model.name == "mf"
+    # What every stored run of a classifier holds is taken.
+    plain = of("digits", model)
+    assert parse(plain.to_dict()) == plain
 
 
 def test_a_minimum_is_stored_only_where_it_is_asked_for() -> None:

@@ -115,7 +115,7 @@ def test_parts_out_of_range(parts: Any) -> None:
 def test_a_class_that_does_not_exist_and_an_image_too_small(cls: type[Scaling]) -> None:
     with pytest.raises(ConfigError, match=rf"{cls.name}\.target is 4; it must be below the number of classes, 4"):
         cls(target=4).poison(World().labelled(CLIENTS), np.random.default_rng(0))
-    with pytest.raises(ConfigError, match="outside images of 3 × 3"):
+    with pytest.raises(ConfigError, match="images are 3 × 3"):
         cls().poison(World().labelled(CLIENTS, (1, 3, 3)), np.random.default_rng(0))
     with pytest.raises(ConfigError, match="needs images"):
         cls().poison(World().labelled(CLIENTS, (12,)), np.random.default_rng(0))

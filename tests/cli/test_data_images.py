@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedsiege.data import load_images
@@ -32,6 +33,7 @@ def test_info(fedsiege: Callable) -> None:
         (["dirichlet", "--beta", "0.1"], {"beta": 0.1, "minimum": 10, "balanced": True}),
         (["dirichlet", "--unbalanced", "--minimum", "3"], {"beta": 0.1, "minimum": 3, "balanced": False}),
         (["shards", "--per-client", "4"], {"per_client": 4}),
+        (["shards", "--samples", "500"], {"per_client": 2, "samples": 500}),
     ],
 )
 def test_partition_as_numbers(fedsiege: Callable, tmp_path: Path, words: list[str], used: dict) -> None:
@@ -39,7 +41,10 @@ def test_partition_as_numbers(fedsiege: Callable, tmp_path: Path, words: list[st
     found = json.loads(said.out)["partition"]
     labels = load_images("digits").train.labels
     arguments = {key: value for key, value in used.items() if key in ("beta", "minimum", "balanced", "per_client")}
-    expected = make(words[0], labels, 20, generator(3, "partition"), **arguments).counts(labels, 10)  # type: ignore[arg-type]
+    rng = generator(3, "partition")
+    if "samples" in used:
+        labels = labels[np.sort(rng.permutation(labels.size)[: used["samples"]])]
+    expected = make(words[0], labels, 20, rng, **arguments).counts(labels, 10)  # type: ignore[arg-type]
     assert found["counts"] == expected.tolist()
     assert {key: found[key] for key in used} == used
     assert (found["partition"], found["clients"], found["seed"]) == (words[0], 20, 3)
@@ -80,6 +85,18 @@ def test_own_images(fedsiege: Callable, tmp_path: Path) -> None:
         (["digits", "--partition", "iid", "--clients", "2000"], "1 to 1442 clients"),
         (["digits", "--partition", "dirichlet", "--clients", "200"], "use at most 144 clients"),
         (["digits", "--format", "idx"], "has a format of its own"),
+        (["digits", "--clients", "5"], "--clients is about who holds which images; add --partition, or leave it out"),
+        (["digits", "--samples", "50"], "--samples is about who holds which images"),
+        (["digits", "--seed", "0"], "--seed is about who holds which images"),
+        (["digits", "--out", "p.png"], "--out is about who holds which images"),
+        (["synthetic", "--unbalanced"], "--unbalanced is about who holds which images"),
+        (["digits", "--partition", "iid", "--beta", "0.1"], "--beta goes with --partition dirichlet, not with iid"),
+        (["digits", "--partition", "shards", "--minimum", "10"], "--minimum goes with --partition dirichlet, not with"),
+        (["digits", "--partition", "shards", "--unbalanced"], "--unbalanced goes with --partition dirichlet"),
+        (["digits", "--partition", "dirichlet", "--per-client", "2"], "--per-client goes with --partition shards"),
+        (["digits", "--partition", "shards", "--per-client", "0"], "--per-client is 0; it must be from 1 to 14"),
+        (["digits", "--partition", "iid", "--samples", "9999"], "--samples is 9999; it must be a number of images"),
+        (["digits", "--partition", "iid", "--samples", "50"], "50 samples can be parted among 1 to 50 clients"),
     ],
 )
 def test_refusals(fedsiege: Callable, tmp_path: Path, words: list[str], message: str) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from fedsiege import registry
 from fedsiege.arena import bands, grid
 from fedsiege.arena.bands import Band
 from fedsiege.arena.grid import Cell, Outcome
+from fedsiege.defenses import Filter
 from tests.arena.test_reproduce import fake
 
 CLEAN, LIE = "mf/ml-1m/none/none/m0.01", "mf/ml-1m/lie/none/m0.01"
@@ -142,6 +144,78 @@ def test_a_list_for_one_model_says_what_does_not_go_with_it_and_why(fedsiege: Ca
     assert "no: needs" in " ".join(fedsiege("list", "defenses", "--model", "mf").out.split())
     assert "did you mean 'mf'" in fedsiege("list", "--model", "mff").err
     assert "goes with attacks and defenses" in fedsiege("list", "datasets", "--model", "mf").err
+
+
+def test_a_list_says_which_defenses_are_filters(fedsiege: Callable) -> None:
+    roles = {row["name"]: row["role"] for row in json.loads(fedsiege("list", "defenses", "--json").out)["defenses"]}
+    for name, role in roles.items():
+        cls = registry.load("defenses", name)
+        assert role == ("filter" if issubclass(cls, Filter) else "rule"), name
+        # Only a filter stands before a plus sign, which the configuration says too.
+        said = fedsiege("list", "--defense", f"{name}+median")
+        assert (said.status == 0) == (role == "filter"), said.err
+    said = " ".join(fedsiege("list", "defenses").out.split())
+    assert "filter / rule" in said
+    assert "a rule makes the aggregate itself and can only stand last" in said
+
+
+def test_a_list_for_one_defense_says_what_makes_sense_against_it_and_why(fedsiege: Callable) -> None:
+    def rows(*words: str) -> dict[str, dict]:
+        found = json.loads(fedsiege("list", *words, "--json").out)
+        assert list(found) == ["attacks"]
+        return {row["name"]: row for row in found["attacks"]}
+
+    against = rows("--defense", "median")
+    assert {name for name, row in against.items() if row["verdict"] == "doubtful"} == {
+        "adaptive-labelflip", "adaptive-targeted-labelflip", "fang-krum",
+    }  # fmt: skip
+    assert "rejects nothing" in against["adaptive-labelflip"]["reason"]
+    assert "take it against krum" in against["fang-krum"]["reason"]
+    assert "with benign: false it is a fixed scaling" in against["adaptive(ATTACK)"]["reason"]
+    assert set(registry.entries("attacks")) == set(against) - {"adaptive(ATTACK)", "noise(ATTACK)"}
+    against = rows("attacks", "--defense", "union+multikrum")
+    assert {name for name, row in against.items() if row["verdict"] == "no"} == {
+        "dba", "scaling", "targeted-labelflip", "adaptive-targeted-labelflip",
+    }  # fmt: skip
+    assert against["dba"]["reason"] == (
+        "no model offers a table of item embeddings and labelled training samples together"
+    )
+    assert (against["lie"]["verdict"], against["lie"]["models"]) == ("yes", ["mf", "sasrec"])
+    assert against["adaptive-labelflip"]["verdict"] == against["fang-krum"]["verdict"] == "yes"
+    against = rows("--defense", "fltrust", "--model", "mf")
+    assert against["lie"]["reason"] == "model 'mf' does not offer clean training data on the server"
+    said = " ".join(fedsiege("list", "--defense", "none").out.split())
+    assert "attacks against none" in said
+    assert "nobody attacks: what the defense costs" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--defense", "median+krum"], "'median' aggregates by itself and can only stand last"),
+        (["--defense", "union+union-memory"], "more than one part"),
+        (["--defense", "medan"], "did you mean 'median'"),
+        (["models", "--defense", "median"], "--defense goes with attacks, not with models"),
+        (["--defense", "median", "--model", "mff"], "did you mean 'mf'"),
+    ],
+)
+def test_a_list_for_one_defense_refuses(fedsiege: Callable, words: list[str], message: str) -> None:
+    said = fedsiege("list", *words)
+    assert (said.status, len(said.err.splitlines())) == (2, 1)
+    assert message in said.err
+
+
+def test_a_pair_that_does_not_do_what_it_says_is_noted_at_the_start(fedsiege: Callable, config: Path) -> None:
+    note = "note: adaptive-labelflip against median: it searches for how much median still accepts"
+    said = fedsiege("run", config, "--set", "attack=adaptive-labelflip", "defense=median", "federation.rounds=1")
+    assert (said.status, said.err.count(note)) == (0, 1)
+    said = fedsiege("run", config, "--set", "attack=adaptive-labelflip", "defense=krum", "federation.rounds=1")
+    assert (said.status, "note:" in said.err) == (0, False)
+    grid = ["arena", "--card", "rec-untargeted-v1-lite", "--dry-run", "--defenses", "median", "krum"]
+    said = fedsiege(*grid, "--attacks", "adaptive-labelflip")
+    assert said.err.splitlines() == [line for line in said.err.splitlines() if note in line]
+    assert len(said.err.splitlines()) == 1
+    assert fedsiege(*grid, "--attacks", "lie").err == ""
 
 
 def test_any_attack_may_be_wrapped(fedsiege: Callable) -> None:

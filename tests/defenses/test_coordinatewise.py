@@ -79,6 +79,17 @@ def test_trim_is_a_share_rounded_up_or_a_number(trim: float, n: int, expected: i
     np.testing.assert_allclose(aggregate(outcome), ordered.mean(0), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("told", "expected"), [(None, 2), (0, 0), (4, 4), (9, 5)])
+def test_without_a_trim_as_many_are_cut_as_it_is_told(told: int | None, expected: int) -> None:
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    outcome = run(TrimmedMean(trim=None), batch(x), told)
+    assert outcome.info["trim"] == expected
+    np.testing.assert_allclose(aggregate(outcome), np.sort(x, 0)[expected : 12 - expected].mean(0), rtol=1e-12)
+    assert run(TrimmedMean(trim=3), batch(x), told).info["trim"] == 3
+    assert TrimmedMean(trim=None).heeds == {"count"}
+    assert TrimmedMean().heeds == TrimmedMean(trim=3).heeds == frozenset()
+
+
 @pytest.mark.parametrize("trim", [-1, 0.5, 1.0, -0.1, float("nan"), "all"])
 def test_ranges(trim: float) -> None:
     with pytest.raises(ConfigError, match=r"trimmedmean\.trim"):

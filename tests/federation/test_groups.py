@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from fedsiege.defenses.base import Outcome, Verdicts
+from fedsiege.errors import ConfigError
 from fedsiege.federation.groups import Groups, Part, join
 from fedsiege.updates import DenseBlock
 
@@ -20,6 +22,12 @@ def test_groups_are_dealt_evenly_by_lot_and_fixed() -> None:
     assert sorted(np.concatenate(list(split.values()))) == cohort.tolist()
     assert all((groups.of_client[members] == g).all() for g, members in split.items())
     assert groups.addresses == [(0,), (1,), (2,), (3,)]
+
+
+def test_a_group_without_a_client_is_refused() -> None:
+    assert np.bincount(Groups.of(10, 10, 0).of_client).tolist() == [1] * 10
+    with pytest.raises(ConfigError, match=r"here.groups = 11 exceeds the 10 clients.*take at most that"):
+        Groups.of(11, 10, 0, "here.groups")
 
 
 def test_one_group_is_everybody_and_nobody_is_no_group() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedsiege.arena.pairs import unheeded
 from fedsiege.arena.runs import assemble, granted_norm
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
 from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts
@@ -233,13 +234,64 @@ def test_the_norm_of_benign_uploads_is_told_where_it_is_granted_and_not_else() -
     untold = federation(**sections, federation={"malicious": 0.3})
     assert granted_norm(told)
     assert not granted_norm(untold)
-    assert not granted_norm(federation(defense="normbound", federation={"tell_norm": True}))
     for _ in range(4):
         record = told.step()
         assert record.malicious.any()
         assert record.info["bound"] == pytest.approx(record.norms[~record.malicious].mean(), rel=1e-12)
         record = untold.step()
         assert record.info["bound"] == pytest.approx(np.median(record.norms), rel=1e-12)
+
+
+@pytest.mark.parametrize("defense", ["none", "median", "normbound", "union+normbound"])
+def test_a_norm_that_nobody_reads_is_not_granted_and_noted(defense: str) -> None:
+    more = {"tell_norm": True}
+    assert not granted_norm(federation(defense=defense, federation=more))
+    assert unheeded(small(defense=defense, federation=more)) == [
+        f"federation.tell_norm: {defense} reads no norm; normbound with `bound: null` does"
+    ]
+    reads = {"name": "union+normbound", "normbound": {"bound": None}}
+    assert granted_norm(federation(defense=reads, federation=more))
+    assert unheeded(small(defense=reads, federation=more)) == []
+    # No error: a card grants all of its defenses the same.
+    small(defense="none", federation={"tell_norm": True, "tell_defense": True})
+
+
+def test_a_number_that_nobody_reads_is_noted() -> None:
+    told = {"tell_defense": True}
+    assert unheeded(small(defense="median", federation=told)) == [
+        "federation.tell_defense: median reads no number of attackers, and counts as untold"
+    ]
+    assert unheeded(small(defense="krum", federation=told)) == []
+    assert unheeded(small(defense="median")) == []
+
+
+@dataclass(frozen=True)
+class Listener(DefenseBase):
+    """Notes what it is told."""
+
+    name: ClassVar[str] = "listener"
+    heeds: frozenset[str] = frozenset()  # type: ignore[assignment]
+
+    def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
+        info = {"told": view.told, "norm": view.benign_norm}
+        return Outcome(None, Verdicts.all_accepted(updates.n), info), state
+
+
+@pytest.mark.parametrize("heeds", [(), ("count",), ("norm",), ("count", "norm")])
+def test_a_defense_is_told_what_it_heeds_and_nothing_else(heeds: tuple[str, ...]) -> None:
+    base = federation(defense="none")
+    config = FederationConfig(rounds=2, cohort=12, malicious=0.3, tell_defense=True, tell_norm=True)
+    made = Federation(base.learner, base.attack, Listener(frozenset(heeds)), config, base.model.config, 0)
+    info = made.step().info
+    assert (info["told"] == 4) == ("count" in heeds)
+    assert (info["told"] is None) != ("count" in heeds)
+    assert (info["norm"] is None) != ("norm" in heeds)
+
+
+def test_a_trimmed_mean_cuts_as_many_as_it_is_told() -> None:
+    sections = {"attack": "fang", "federation": {"malicious": 0.3, "tell_defense": True}}
+    assert federation(defense={"name": "trimmedmean", "trim": None}, **sections).step().info["trim"] == 4
+    assert federation(defense="trimmedmean", **sections).step().info["trim"] == 2
 
 
 def test_whoever_is_found_while_absent_is_drawn_no_more() -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from fedsiege import registry
+from fedsiege.arena.config import parse
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
 from fedsiege.attacks.lie import LIE
 from fedsiege.attacks.none import NoAttack
 from fedsiege.defenses.base import DefenseView, Filter, Verdicts
+from fedsiege.defenses.compose import Pipeline
 from fedsiege.defenses.fl_cert import FLCert
+from fedsiege.defenses.fl_trust import FLTrust
+from fedsiege.defenses.flame import Flame
 from fedsiege.defenses.none import FedAvg
+from fedsiege.defenses.trimmed_mean import TrimmedMean
 from fedsiege.errors import ConfigError, KnowledgeError
 from fedsiege.federation import checkpoint
 from fedsiege.federation.loop import Federation, FederationConfig
@@ -144,6 +151,71 @@ def test_a_group_rule_must_be_a_plain_rule() -> None:
         FLCert(rule="medain")
     with pytest.raises(ConfigError, match="groups"):
         FLCert(groups=1)
+    with pytest.raises(ConfigError, match=r"flcert.rule = 'flame\+median' joins several, and a group has one rule"):
+        FLCert(rule="flame+median")
+    for nameless in ({"trim": 2}, {"name": 3}, 7):
+        with pytest.raises(ConfigError, match=r"flcert.rule is .* the name of a rule"):
+            FLCert(rule=nameless)  # type: ignore[arg-type]
+
+
+def test_a_group_rule_has_settings() -> None:
+    made = FLCert(groups=3, rule={"name": "trimmedmean", "trim": 2})
+    assert made.inner == TrimmedMean(trim=2)
+    assert made.rule == {"name": "trimmedmean", "trim": 2}
+    assert FLCert(rule={"name": "krum"}).rule == {"name": "krum", "weighting": "samples", "byzantine": None}
+    assert federation(FLCert(groups=2, rule={"name": "trimmedmean", "trim": 1})).step().info["0.trim"] == 1
+    with pytest.raises(ConfigError, match=r"flcert.rule \(krum\) has no field 'byzantin': did you mean 'byzantine'\?"):
+        FLCert(rule={"name": "krum", "byzantin": 1})
+    with pytest.raises(ConfigError, match=r"trimmedmean.trim is 0.7"):
+        FLCert(rule={"name": "trimmedmean", "trim": 0.7})
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert replace(made, groups=4).rule == made.rule
+
+
+def test_a_group_rule_has_what_it_needs_of_the_model() -> None:
+    assert FLCert().needs == {"vote"}
+    trusting = FLCert(groups=3, rule={"name": "fltrust", "samples": 20})
+    assert trusting.needs == {"vote", "root"}
+    record = federation(trusting).step()
+    assert record.applied
+    assert record.info["0.root_norm"] > 0
+    # The registry, which reads the class, knows what all rules share.
+    assert registry.entries("defenses")["flcert"].capabilities == ("vote",)
+    config = parse({"dataset": "digits", "defense": {"name": "flcert", "rule": {"name": "fltrust", "samples": 20}}})
+    assert config.defense.needs == {"vote", "root"}
+    assert parse(config.to_dict()) == config
+    assert replace(trusting, rule="median").needs == {"vote"}
+
+
+def test_a_group_rule_is_told_what_it_heeds() -> None:
+    assert FLCert().heeds == frozenset()
+    made = FLCert(groups=2, rule="krum")
+    assert made.heeds == {"count"}
+    told = federation(made, tell_defense=True, malicious=0.4).step().info
+    assert (told["0.f"], told["1.f"]) == (2, 2)
+    assert federation(made, malicious=0.4).step().info["0.f"] == 1
+
+
+@pytest.mark.parametrize("defense", [FLCert(groups=11), Pipeline((Flame(), FLCert(groups=11)))])
+def test_more_groups_than_clients_are_refused(defense: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^flcert.groups = 11 exceeds the 10 clients"):
+        federation(defense)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_server_has_no_more_clean_images_than_there_are(inside: bool) -> None:
+    total = sum(SIZES) + 5  # five belong to nobody
+
+    def made(samples: int) -> Any:
+        return FLCert(groups=2, rule={"name": "fltrust", "samples": samples}) if inside else FLTrust(samples)
+
+    with pytest.raises(
+        ConfigError, match=rf"fltrust.samples is {total + 1}; it must be at most {total}, the number of"
+    ):
+        federation(made(total + 1))
+    with pytest.raises(ConfigError, match=r"fltrust.samples"):
+        federation(Pipeline((Flame(), made(total + 1))))
+    assert federation(made(total)).step().applied
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ def metrics(value: float) -> dict[str, float]:
     return {f"{kind}@{k}": value * factor * k / 5 for k in CUTOFFS for kind, factor in (("HR", 1.0), ("NDCG", 0.6))}
 
 
-def records(attack: str, defense: str, value: float, rounds: int, every: int, seed: int) -> list[dict[str, Any]]:
+def records(
+    attack: str, defense: str, value: float, rounds: int, every: int, seed: int, scores: dict[str, float] | None = None
+) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     made = []
     for number in range(1, rounds + 1):
@@ -46,7 +48,7 @@ def records(attack: str, defense: str, value: float, rounds: int, every: int, se
             "metrics": {},
         }
         if number % every == 0:
-            now = metrics(value * number / rounds)
+            now = {k: v * number / rounds for k, v in (scores or metrics(value)).items()}
             record["metrics"] = {"valid": now, "test": now}
             record["projection"] = rng.normal(size=(COHORT, 2)).round(4).tolist()
         made.append(record)
@@ -72,8 +74,9 @@ def write_run(
     card: dict[str, Any] | None = None,
     seconds: float = 0.1,
     false_positives: float = 0.0,
+    scores: dict[str, float] | None = None,
 ) -> Path:
-    """Write one finished run and return its folder."""
+    """Write one finished run and return its folder; `scores` stand in for those of a recommender."""
     folder.mkdir(parents=True)
     value = score(attack, defense, seed) if value is None else value
     config = {
@@ -92,7 +95,8 @@ def write_run(
         config["card"] = card
     rejects = defense not in ("none", "median")
     attacking = attack != "none"
-    last = {"round": rounds, "metrics": {"valid": metrics(value), "test": metrics(value)}}
+    test = metrics(value) if scores is None else scores
+    last = {"round": rounds, "metrics": {"valid": test, "test": test}}
     result = {
         "config_hash": f"{abs(hash((attack, defense, seed, rounds))):012x}"[:12],
         "seed": seed, "attack": attack, "defense": defense, "model": model, "dataset": dataset, "protocol": "fair",
@@ -106,12 +110,13 @@ def write_run(
         "finite": True,
     }  # fmt: skip
     if card is not None:
-        result |= {"card": card, "metric": "HR@5"}
+        result |= {"card": card, "metric": "HR@5" if scores is None else "TACC"}
     environment = {
         "commit": "0123456789abcdef0123", "hardware": {"cpu": "test", "threads": 1}, "command": command,
     }  # fmt: skip
     if lines is None:
-        lines = [json.dumps(r, separators=(",", ":")) for r in records(attack, defense, value, rounds, every, seed)]
+        made = records(attack, defense, value, rounds, every, seed, scores)
+        lines = [json.dumps(r, separators=(",", ":")) for r in made]
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "environment.json").write_text(json.dumps(environment))

@@ -17,6 +17,7 @@ import pytest
 
 from fedsiege.report import build
 from tests.report.carded import write_cell
+from tests.report.test_contest import write_backdoor
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 DESKTOP, PHONE = 1280, 390
@@ -58,6 +59,34 @@ document.getElementById("page").addEventListener("load", () => setTimeout(() => 
   const page = document.getElementById("page").contentDocument;
   document.getElementById("found").textContent = JSON.stringify({light: look(page, "light"), dark: look(page, "dark")});
 }, 4000));
+</script>"""
+
+
+SWITCH = """<!doctype html><title>probe</title>
+<iframe id="page" src="page.html" style="border:0;width:1280px;height:900px"></iframe><pre id="found"></pre>
+<script>
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+document.getElementById("page").addEventListener("load", async () => {
+  const page = document.getElementById("page").contentDocument;
+  const figure = page.querySelector('figure[data-chart="grid"]');
+  const [group, metric] = figure.querySelectorAll("select");
+  const look = () => ({ group: group.value, metric: metric.value, text: figure.querySelector(".stage").textContent });
+  const pick = async (select, value) => {
+    select.value = value;
+    select.dispatchEvent(new Event("change"));
+    await wait(1500);
+  };
+  await wait(3000);
+  const seen = [look()];
+  const [first, second] = [...group.options].map((option) => option.value);
+  await pick(group, second);
+  seen.push(look());
+  await pick(group, first);
+  seen.push(look());
+  await pick(metric, "TACC");
+  seen.push(look());
+  document.getElementById("found").textContent = JSON.stringify(seen);
+});
 </script>"""
 
 
@@ -103,6 +132,24 @@ def test_scripts_run_without_a_complaint_and_draw(folder: Path) -> None:
     document, console = chromium(folder, "page.html")
     assert console == ""
     assert document.count("<svg") > (folder / "page.html").read_text(encoding="utf-8").count("<svg")
+
+
+@pytest.mark.usefixtures("real_bundle")
+def test_another_setting_is_shown_in_its_own_metric(tmp_path: Path) -> None:
+    for attack in ("none", "fang"):
+        write_cell(tmp_path / "runs", attack, "none", 0)
+    build(write_backdoor(tmp_path / "runs"), tmp_path / "page.html", "Board")
+    (tmp_path / "probe.html").write_text(SWITCH, encoding="utf-8")
+    document, console = chromium(tmp_path, "probe.html", f"--window-size={DESKTOP + 100},1000")
+    assert console == ""
+    text = re.search(r'<pre id="found">(.*?)</pre>', document, re.DOTALL)
+    assert text
+    seen = json.loads(html.unescape(text.group(1)))
+    assert [look["metric"] for look in seen] == ["ASR", "HR@5", "ASR", "TACC"]
+    rate, change = "the score itself (high is good for the attacker)", "change against no attack, no defense"
+    for look, legend, top in zip(seen, (rate, change, rate, change), ("100%", "−60%", "100%", "−60%")):
+        assert legend in look["text"]
+        assert top in look["text"]
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])

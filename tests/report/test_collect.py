@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +81,43 @@ def test_a_damaged_folder_is_a_warning(tmp_path: Path, name: str, text: str) -> 
     assert board.runs["path"].to_list() == ["good"]
     assert len(board.warnings) == 1
     assert board.warnings[0].startswith("bad: left out, damaged")
+
+
+def test_a_stray_result_is_a_warning_and_hides_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "a" / "good")
+    for place in (tmp_path, tmp_path / "a"):
+        (place / "result.json").write_text("{}")
+    board = collect(tmp_path)
+    assert board.runs["path"].to_list() == ["a/good"]
+    assert board.warnings == tuple(
+        f"{name}: result.json lies without config.yaml, so it is of no run; move it away" for name in (".", "a")
+    )
+
+
+def test_what_cannot_be_read_is_a_warning_and_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed, name in enumerate(("good", "file", "folder/run")):
+        write_run(tmp_path / name, seed=seed)
+    reading, listing = Path.read_text, os.scandir
+
+    def refuse(path: Path) -> None:
+        if path in (tmp_path / "file" / "result.json", tmp_path / "folder"):
+            raise PermissionError(13, "Permission denied", str(path))
+
+    def read_text(path: Path, *args: Any, **more: Any) -> str:
+        refuse(path)
+        return reading(path, *args, **more)
+
+    def scandir(path: Any) -> Any:
+        refuse(Path(path))
+        return listing(path)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(os, "scandir", scandir)
+    board = collect(tmp_path)
+    assert board.runs["path"].to_list() == ["good"]
+    assert sorted(board.warnings) == [
+        f"{name}: left out, cannot be read (Permission denied); check its rights" for name in ("file", "folder")
+    ]
 
 
 def test_a_run_without_its_circumstances_still_counts(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import http.client
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -93,6 +94,25 @@ def test_a_name_of_the_web_that_leads_here_is_refused(server: Server) -> None:
     assert ask(server, "/status.json", Host="evil.example:80")[0] == 403
     for host in ("localhost", "127.0.0.1:99", "[::1]:8741"):
         assert ask(server, "/status.json", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [("http://[", "localhost"), ("http://[::1/", "localhost"), ("/", "["), ("/", "[::1"), ("/", "localhost]")],
+)
+def test_a_malformed_address_is_a_bad_request(
+    server: Server, path: str, host: str, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # By hand: the client of the standard library refuses to send such a thing.
+    with socket.create_connection(server.server_address[:2], timeout=60) as connection:
+        connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        told = b"".join(iter(lambda: connection.recv(4096), b""))
+    head, _, body = told.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert body == (b"" if method == "HEAD" else b"no such address; the report is at /\n")
+    assert ask(server, "/status.json")[0] == 200
+    assert capsys.readouterr().err == ""
 
 
 def wait(server: Server, token: str) -> dict[str, object]:
@@ -193,6 +213,14 @@ def test_the_state_of_a_store(tmp_path: Path) -> None:
     assert state.token != first.token
     (tmp_path / "a" / "done" / "result.json").write_text("{} ")
     assert look(tmp_path).token != state.token
+
+
+def test_an_outcome_without_a_configuration_hides_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "a" / "done")
+    (tmp_path / "result.json").write_text("{}")
+    (tmp_path / "a" / "failed.json").write_text("{}")
+    state = look(tmp_path)
+    assert (state.finished, state.running, state.failed, state.stopped) == (1, 0, 0, 0)
 
 
 def test_where_locks_cannot_be_read_fresh_files_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,11 +71,12 @@ class Row:
         The worst among adaptive attacks; None if it never faced one.
     wins : frozenset of str
         Columns (`CLEAN`, `WORST`, attack labels) where the difference to every other defense, paired by seed, has
-        an interval above zero; none where a compared cell lacks a seed of the card, or the card has fewer than five.
-    complete : bool
-        Whether it faced every attack that counts (those of the card, or all without a card).
-    cost : float
-        Seconds per round over FedAvg's, medians of clean runs; NaN if unknown.
+        an interval above zero; none where a compared cell lacks a seed of the card, the card has fewer than five, or
+        runs are of different data; no `WORST` while an attack of the card has not been played.
+    faced, due : int
+        So many attacks has it faced of those that count (the card's, or without a card all that were played).
+    cost : Estimate
+        Seconds per round over FedAvg's in clean runs, paired by seed, where commit and hardware are the same.
     told : bool
         Whether it was told the number of attackers.
     division : {"closed", "open"}
@@ -94,12 +95,18 @@ class Row:
     worst_score: Score
     adaptive: Score | None
     wins: frozenset[str]
-    complete: bool
-    cost: float
+    faced: int
+    due: int
+    cost: Estimate
     told: bool
     division: str
     changes: tuple[str, ...]
     flags: tuple[Flag, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether it faced every attack that counts."""
+        return self.faced == self.due
 
     @property
     def best(self) -> bool:
@@ -126,7 +133,8 @@ class Board:
     knowledge : mapping
         What each attack sees, in words.
     rows : tuple of Row
-        The best worst case first; behind complete ones those that have not faced every attack, then open ones.
+        The best worst case first, of those that faced the same number of attacks; the more they faced, the further up.
+        Open ones come last.
     missing : tuple of str
         Cells without a run of each seed.
     notes : tuple of str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean, median
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from fedsiege.arena import flags
@@ -31,13 +31,12 @@ def _detection(records: Sequence[Record]) -> dict[str, float]:
     return {name: fmean(values) for name, values in kept.items() if values}
 
 
-def _cost(runs: Sequence[Record], base: Sequence[Record]) -> float:
-    """Return the median seconds per round over those of `base`, NaN if either is unknown."""
-    middles = []
-    for group in (runs, base):
-        seconds = [r.seconds_per_round for r in group if math.isfinite(r.seconds_per_round)]
-        middles.append(median(seconds) if seconds else math.nan)
-    return middles[0] / middles[1] if middles[1] > 0 else math.nan
+def _ratios(runs: Sequence[Record], base: Sequence[Record]) -> list[float]:
+    """Return seconds per round over those of `base` by seed, of runs of one commit on the same hardware."""
+    timed = {r.seed: r for r in base if r.seconds_per_round > 0}
+    pairs = [(r, timed[r.seed]) for r in runs if r.seed in timed and math.isfinite(r.seconds_per_round)]
+    alike = [(r, b) for r, b in pairs if (r.commit, r.hardware) == (b.commit, b.hardware)]
+    return [r.seconds_per_round / b.seconds_per_round for r, b in alike]
 
 
 def _scores(table: Game, weak: Mapping[Key, Flag], card: Card | None, degree: str) -> dict[Key, Score]:
@@ -75,7 +74,14 @@ def _merged(scores: Sequence[Score], clean: Score, whole: Flag | None) -> tuple[
     return tuple(said[code] for code in RULES if code in said)
 
 
-def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate) -> Row:
+def _costs(table: Game) -> dict[Entry, Estimate]:
+    """Return what each entry's clean runs take of FedAvg's time."""
+    clean = {entry: table.cells.get((entry.unattacked, CLEAN), ()) for entry in table.entries}
+    base = {e: table.cells.get((e.unattacked.with_defense(NONE), CLEAN), ()) for e in clean}
+    return dict(zip(clean, estimates([_ratios(clean[e], base[e]) for e in clean])))
+
+
+def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate, cost: Estimate) -> Row:
     """Return one row, without what it wins."""
     attacks = table.played(entry)
     mine = {a: scores[entry, a] for a in attacks if table.shown((entry, a))}
@@ -84,8 +90,7 @@ def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate
     worst = table.worst(entry, counted)
     adaptive = table.worst(entry, [a for a in attacks if table.plugins[a].startswith("adaptive")])
     every = [r for a in (CLEAN, *attacks) for r in table.cells.get((entry, a), ())]
-    own = table.cells.get((entry.unattacked, CLEAN), ())
-    base = table.cells.get((entry.unattacked.with_defense(NONE), CLEAN), ())
+    due = table.due(entry)
     return Row(
         defense=entry.defense,
         clean=clean,
@@ -95,8 +100,9 @@ def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate
         worst_score=mine.get(worst, Score("", UNKNOWN, UNKNOWN)),
         adaptive=mine.get(adaptive),
         wins=frozenset(),
-        complete=all(a in mine for a in counted),
-        cost=_cost(own, base),
+        faced=len(due & mine.keys()),
+        due=len(due),
+        cost=cost,
         told=bool(flags.told_counts(every)),
         division="open" if entry.open else CLOSED,
         changes=entry.changes,
@@ -118,6 +124,9 @@ def _notes(table: Game, card: Card | None, seeds: Sequence[int], degree: str) ->
             said.append(f"Not attacks of the card, and so not in the worst case: {', '.join(others)}")
         if beyond := sorted(set(seeds) - set(card.seeds)):
             said.append(f"Seeds beyond those of the card: {', '.join(map(str, beyond))}")
+    if len(table.data) > 1:
+        sums = ", ".join(total[:12] for total in table.data)
+        said.append(f"Runs are of different data (SHA-256 {sums}), so nothing wins; run those of old data again")
     attacks = [a for a in table.attacks if table.shown((BASE, a)) and table.plugins[a] != flags.NOISE]
     if alone := [a for a in attacks if not table.noise((BASE, a))]:
         said.append(f"For want of a run of noise against FedAvg, not compared with noise: {', '.join(alone)}")
@@ -132,11 +141,15 @@ def build(records: Sequence[Record], card_id: str, card_hash: str, degree: str, 
     weak, won, entries = table.weak(), table.winners(), table.entries
     scores = _scores(table, weak, card, degree)
     prices = dict(zip(entries, estimates([table.price(entry) for entry in entries])))
-    rows = {e: replace(_row(table, e, scores, prices[e]), wins=frozenset(c for w, c in won if w == e)) for e in entries}
+    costs = _costs(table)
+    rows = {
+        e: replace(_row(table, e, scores, prices[e], costs[e]), wins=frozenset(c for w, c in won if w == e))
+        for e in entries
+    }
 
     def rank(entry: Entry) -> tuple[Any, ...]:
         mean = table.mean((entry, rows[entry].worst))
-        return entry.open, not rows[entry].complete, math.isnan(mean), 0.0 if math.isnan(mean) else -mean, entry
+        return entry.open, -rows[entry].faced, math.isnan(mean), 0.0 if math.isnan(mean) else -mean, entry
 
     seeds = tuple(sorted({run.seed for runs in table.cells.values() for run in runs}))
     wanted = sorted(card.seeds) if card and card.seeds else sorted({r.seed for r in records})
@@ -153,7 +166,9 @@ def build(records: Sequence[Record], card_id: str, card_hash: str, degree: str, 
         attacks=table.attacks,
         knowledge={attack: " / ".join(sorted(levels)) for attack, levels in seen.items()},
         rows=tuple(rows[entry] for entry in sorted(entries, key=rank)),
-        missing=missing((r for r in records if flags.inner_of(r.attack) is None), table.scale, table.clean, wanted),
+        missing=missing(
+            (r for r in records if flags.inner_of(r.attack) is None), table.scale, table.clean, wanted, table.counted
+        ),
         notes=(*notes, *_notes(table, card, seeds, degree)),
         flags=(*band, *(Flag("noise", f"{a}: {weak[BASE, a].message}") for a in table.attacks if (BASE, a) in weak)),
     )

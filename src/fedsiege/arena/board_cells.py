@@ -29,7 +29,7 @@ class Entry:
     open : bool
         Whether it is in the open division.
     changes : tuple of str
-        Dotted names of what differs from the card.
+        What differs from the card, with values: another value is another game.
     defense : str
         Label of the defense.
     """
@@ -125,11 +125,14 @@ def by_seed(records: Sequence[Record], scale: Scale) -> dict[int, float]:
     return {r.seed: v for r in records if (v := scale.read(r)) is not None}
 
 
-def missing(records: Iterable[Record], scale: Scale, clean: Scale, seeds: Sequence[int]) -> tuple[str, ...]:
+def missing(
+    records: Iterable[Record], scale: Scale, clean: Scale, seeds: Sequence[int], wanted: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Return what is not there, in words: for each cell the `seeds` without a finished run that has the metric.
 
-    Cells are all pairs of a defense and an attack that occur in the closed division, whatever became of their runs.
-    The open division owes nothing; of it only runs that failed or are not finished are listed.
+    Cells are all pairs of a defense that occurs in the closed division and an attack that occurs there or is among
+    `wanted` (labels), whatever became of their runs. The open division owes nothing; of it only runs that failed or
+    are not finished are listed.
     """
     states: dict[Key, dict[int, str]] = {}
     ranks = {"finished": 0, "failed": 1}
@@ -143,12 +146,12 @@ def missing(records: Iterable[Record], scale: Scale, clean: Scale, seeds: Sequen
             state = "" if here.read(record) is not None else f"without {here.metric}"
         states.setdefault((entry(record), record.attack_label), {})[record.seed] = state
     closed = {key for key in states if not key[0].open}
-    attacks = {attack for _, attack in closed} | {NONE}
-    wanted = {(e, a): seeds for e in {e for e, _ in closed} | {Entry(False, (), NONE)} for a in attacks}
-    wanted |= {key: sorted(found) for key, found in states.items() if key[0].open}
+    attacks = {attack for _, attack in closed} | {NONE, *wanted}
+    owed = {(e, a): seeds for e in {e for e, _ in closed} | {Entry(False, (), NONE)} for a in attacks}
+    owed |= {key: sorted(found) for key, found in states.items() if key[0].open}
     said = []
-    for key in sorted(wanted):
-        if lacks := _lacking(states.get(key, {}), wanted[key]):
+    for key in sorted(owed):
+        if lacks := _lacking(states.get(key, {}), owed[key]):
             where = f" (open: {', '.join(key[0].changes)})" if key[0].open else ""
             said.append(f"{key[0].defense} × {key[1]}{where}: {lacks}")
     return tuple(said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from fedsiege.arena.board_cells import CLOSED
 from fedsiege.arena.flags import NONE, inner_of
@@ -14,12 +14,20 @@ if TYPE_CHECKING:
     from fedsiege.arena.record import Record
 
 
-def _entrants(kind: Literal["attacks", "defenses"], specs: Sequence[Spec]) -> dict[str, Spec]:
-    """Return a card's entrants by the label that their runs have."""
+def _attacks(card: Card) -> dict[str, Spec]:
+    """Return a card's attacks by the label that their runs have."""
     from fedsiege.arena.config import named, plugin
     from fedsiege.arena.names import label
 
-    return {label(kind, named(plugin(kind, spec))): spec for spec in specs}
+    return {label("attacks", named(plugin("attacks", spec))): spec for spec in card.attacks}
+
+
+def _defenses(card: Card) -> dict[str, Spec]:
+    """Return a card's defenses by the label that their runs have, with the settings that suit its model and data."""
+    from fedsiege.arena.names import label
+
+    played = [card.config(NONE, spec, card.seeds[0]).to_dict()["defense"] for spec in card.defenses]
+    return {label("defenses", defense): spec for defense, spec in zip(played, card.defenses)}
 
 
 def _name(spec: Spec) -> str:
@@ -46,7 +54,7 @@ def command(card: Card, records: Iterable[Record]) -> tuple[str, int]:
     with the settings that they have there, and the controls of such attacks. The command is empty if there is no such
     run; pairs of which there is none are run too.
     """
-    attacks, defenses = _entrants("attacks", card.attacks), _entrants("defenses", card.defenses)
+    attacks, defenses = _attacks(card), _defenses(card)
     closed = [r for r in records if r.division == CLOSED and r.card_hash == card.hash]
     own = [r for r in closed if r.attack_label in attacks and r.defense_label in defenses]
     if not own:

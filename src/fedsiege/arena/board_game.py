@@ -67,6 +67,11 @@ class Game:
         return tuple(sorted(labels, key=lambda a: (math.isnan(harm[a]), 0.0 if math.isnan(harm[a]) else -harm[a], a)))
 
     @cached_property
+    def data(self) -> tuple[str, ...]:
+        """SHA-256 sums of the data of closed entries, where known: one, or scores are not comparable."""
+        return tuple(sorted({r.data_sha256 for (e, _), runs in self.cells.items() if not e.open for r in runs} - {""}))
+
+    @cached_property
     def plugins(self) -> Mapping[str, str]:
         """The name of each attack by its label."""
         return {label: runs[0].attack for (_, label), runs in self.cells.items()}
@@ -111,9 +116,17 @@ class Game:
         faced = [attack for attack in among if self.shown((entry, attack))]
         return min(faced, key=lambda attack: self.mean((entry, attack)), default="")
 
+    def due(self, entry: Entry) -> frozenset[str]:
+        """Return the attacks that an entry must have faced: the card's, without a card those of `played`."""
+        return self.counted or frozenset(self.played(entry))
+
     def whole(self, key: Key) -> bool:
         """Return whether a cell has a score under every seed."""
         return set(self.seeds) <= self.shown(key).keys()
+
+    def whole_under(self, entry: Entry, attacks: Iterable[str]) -> bool:
+        """Return whether an entry has a score under every seed of each attack."""
+        return all(self.whole((entry, attack)) for attack in attacks)
 
     def weak(self) -> dict[Key, Flag]:
         """Return the flags of attacks that do no more than noise, by FedAvg's entry and label."""
@@ -134,18 +147,24 @@ class Game:
         return {} if other is None else self.oriented((key[0], other))
 
     def tame(self, entry: Entry) -> dict[str, str]:
-        """Return the adaptive attacks, by label, that clearly do less to an entry than what they adapt, or do it good.
+        """Return the adaptive attacks, by label, that do not count against an entry, and why.
 
-        The search for the strongest upload that is accepted looks at one round; over many that may do less than the
-        attack as it is. Clearly means that the interval of the difference, paired by seed, lies above zero, or with
-        one seed the difference.
+        These are those that are not the card's, where it has some; that lack a seed; and that clearly do less than
+        what they adapt, or do good. The search for the strongest upload that is accepted looks at one round; over many
+        that may do less than the attack as it is. Clearly means that the interval of the difference, paired by seed,
+        lies above zero, or with one seed the difference.
         """
         found: dict[str, str] = {}
         attacks = [a for a in self.played(entry) if self.shown((entry, a))]
+        wanted = {a for a in self.counted if flags.adapts(a.partition(" ")[0]) is not None}
         for attack in attacks:
             inner, mine = flags.adapts(self.plugins[attack]), self.oriented((entry, attack))
             if inner is None:
                 continue
+            if wanted and attack not in wanted:
+                found[attack] = f"{attack} is not among the card's attacks"
+            elif not entry.open and (lacks := sorted(set(self.seeds) - mine.keys())):
+                found[attack] = f"{attack} lacks seed{'s' * (len(lacks) > 1)} {', '.join(map(str, lacks))}"
             rivals = {a: (entry, a) for a in attacks if self.plugins[a] == inner}
             if self.clean is self.scale:
                 rivals["no attack"] = (entry, CLEAN)
@@ -160,8 +179,11 @@ class Game:
         """Return the columns that have a winner, each with it: closed entries alone take part.
 
         Where one of them has no run of each seed, nobody wins. In the worst case nobody wins who was spared an attack,
-        or a seed of one.
+        or a seed of one, and nobody as long as an attack of the card has not been played. Where runs are of different
+        data, nobody wins anything.
         """
+        if len(self.data) > 1:
+            return set()
         rivals = [entry for entry in self.entries if not entry.open]
         base = Entry(False, (), NONE)
         attacks, counting = self.played(base), self.counting(base)
@@ -171,7 +193,7 @@ class Game:
             place = winner([self.oriented(key) for key in at]) if all(map(self.whole, at)) else None
             if place is None:
                 continue
-            if column != WORST or all(self.whole((rivals[place], a)) for a in counting):
+            if column != WORST or (self.due(base) <= set(attacks) and self.whole_under(rivals[place], counting)):
                 won.add((rivals[place], column))
         return won
 

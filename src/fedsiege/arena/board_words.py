@@ -92,7 +92,8 @@ def intro(board: Board) -> list[str]:
     said.append(
         "Bold: better than every other defense, the 95% interval of each difference, paired by seed, excluding zero; "
         f"only where every compared cell has all seeds of the card, and these are at least {PAIRS}. "
-        "Price: clean FedAvg less clean defense, paired by seed. Cost: seconds per round over FedAvg's."
+        "Price: clean FedAvg less clean defense, paired by seed. Cost: seconds per round over FedAvg's, paired by "
+        "seed, of runs of one commit on the same hardware; they shared the machine with other runs, so it is rough."
     )
     return said
 
@@ -102,7 +103,7 @@ def ranking(board: Board, marks: Marks) -> Grid:
     rows = []
     for row in board.rows:
         adaptive = f"{interval(row.adaptive.value)} ({row.adaptive.attack})" if row.adaptive else "not faced"
-        name = defense_name(row) + ("" if row.complete else " (incomplete)")
+        name = defense_name(row) + ("" if row.complete else f" ({row.faced} of {row.due} attacks)")
         rows.append(
             (
                 Cell(name, row.best, marks.of([flag.code for flag in row.flags])),
@@ -111,7 +112,7 @@ def ranking(board: Board, marks: Marks) -> Grid:
                 Cell(DASH if row.defense == NONE and not row.adaptive else adaptive),
                 Cell(interval(row.clean.value), CLEAN in row.wins),
                 Cell(interval(row.price)),
-                Cell(DASH if math.isnan(row.cost) else f"{row.cost:.2f} ×"),
+                Cell(DASH if math.isnan(row.cost.mean) else f"{interval(row.cost, 2)} ×"),
             )
         )
     head = ("defense", "worst case", "under", "adaptive attack", f"clean {board.clean_metric}", "price", "cost")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,15 +14,31 @@ import yaml
 
 from fedsiege import registry
 from fedsiege.arena.card import CardRef
+from fedsiege.arena.suited import completed
 from fedsiege.arena.validate import build, plain
 from fedsiege.attacks.base import Attack
 from fedsiege.attacks.wrapper import Wrapper
 from fedsiege.capabilities import misfit
+from fedsiege.data.partition import MINIMUM, Kind
 from fedsiege.defenses.base import Defense
 from fedsiege.defenses.compose import Pipeline, compose
 from fedsiege.errors import ConfigError, nearest
 from fedsiege.federation.loop import FederationConfig
 from fedsiege.federation.server import ServerConfig
+
+CLIENTS = 100
+"""Clients of a federation of images, unless another number is asked for."""
+
+DIVIDED: Mapping[str, tuple[str, Any]] = {
+    "beta": ("dirichlet", 0.1),
+    "balanced": ("dirichlet", True),
+    "minimum": ("dirichlet", MINIMUM),
+    "shards": ("shards", 2),
+}
+"""Fields of `DatasetConfig` that one partition alone reads: which, and the value that stands in for None."""
+
+RANKED = ("reserved", "evaluate_users", "cutoffs")
+"""Fields of `FederationConfig` that choose who is scored and on what ranks: of recommenders alone."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,8 @@ class DatasetConfig:
     clients : int or None
         Of images: number of clients (100).
     partition : {"dirichlet", "iid", "shards"} or None
-        Of images: how they are divided; see `fedsiege.data.partition` (dirichlet).
+        Of images: how they are divided; see `fedsiege.data.partition` (dirichlet). The next four are refused with
+        another partition than theirs.
     beta : float or None
         Concentration of the Dirichlet distribution over labels, > 0; small is far from IID (0.1).
     balanced : bool or None
@@ -52,7 +70,7 @@ class DatasetConfig:
     minimum : int or None
         Samples that each client of a Dirichlet partition must hold, at least 0 (10).
     shards : int or None
-        Shards of one label that each client gets (2).
+        Shards of one label that each client of a shards partition gets, at least 1 (2).
     samples : int or None
         Use so many training images, drawn at random, instead of all.
     """
@@ -73,9 +91,21 @@ class DatasetConfig:
     samples: int | None = None
 
     def __post_init__(self) -> None:
-        """Require exactly one source (ConfigError)."""
+        """Require exactly one source, and no field that the partition does not read (ConfigError)."""
         if (self.name is None) == (self.path is None):
             raise ConfigError("dataset needs either `name` (see `fedsiege list`) or `path`, and not both")
+        for name, (kind, usual) in DIVIDED.items():
+            value = getattr(self, name)
+            if value is not None and value != usual and kind != self.kind:
+                raise ConfigError(
+                    f"dataset.{name} applies to partition {kind} only, not to {self.kind}; set `partition: {kind}`, "
+                    f"or leave {name} out (null)"
+                )
+
+    @property
+    def kind(self) -> Kind:
+        """How images are divided."""
+        return self.partition or "dirichlet"
 
 
 @dataclass(frozen=True)
@@ -111,10 +141,29 @@ class RunConfig:
     card: CardRef | None = None
 
     def __post_init__(self) -> None:
-        """Refuse plug-ins that ask for what the model does not offer (ConfigError)."""
+        """Refuse plug-ins that ask for what the model does not offer, and settings that it ignores (ConfigError)."""
         for what, plugin in (("attack", self.attack), ("defense", self.defense)):
             if reason := misfit(what, plugin.name, plugin.needs, self.model.name, self.model.provides):
                 raise ConfigError(reason)
+        if getattr(self.model, "data", None) == "images":
+            self._refuse_ranking()
+
+    def _refuse_ranking(self) -> None:
+        """Refuse what decides who is scored and how among users: a classifier is scored on all test images."""
+        if self.dataset.protocol != "fair":
+            raise ConfigError(
+                f"dataset.protocol = {self.dataset.protocol!r} is about negatives of recommenders, and model "
+                f"{self.model.name!r} has none; leave it out"
+            )
+        for name in RANKED:
+            usual = self.model.federation.get(name, getattr(FederationConfig, name))
+            value = getattr(self.federation, name)
+            if value != usual:
+                shown = [list(v) if isinstance(v, tuple) else v for v in (value, usual)]
+                raise ConfigError(
+                    f"federation.{name} = {shown[0]} is for recommenders, and model {self.model.name!r} is scored on "
+                    f"all test images; leave it out, or set it to {json.dumps(shown[1])}"
+                )
 
     @property
     def metric(self) -> str:
@@ -161,11 +210,12 @@ def named(plugin: Any) -> dict[str, Any]:
     return {"name": plugin.name, **plain(plugin)}
 
 
-def plugin(kind: registry.Kind, spec: Any) -> Any:
+def plugin(kind: registry.Kind, spec: Any, complete: Callable[[str, Any], Any] = lambda name, values: values) -> Any:
     """Return the plug-in that `spec` describes: a name, or a mapping with ``name`` and hyper-parameters.
 
     Defenses may be composed as ``a+b``; the parameters of each part then stand under its name. Any attack may be
-    wrapped as ``adaptive(a)`` or ``noise(a)``; its parameters then stand under its name too.
+    wrapped as ``adaptive(a)`` or ``noise(a)``; its parameters then stand under its name too. `complete` gives the
+    settings of each part, by its name and those that `spec` has for it.
 
     Raises
     ------
@@ -187,10 +237,9 @@ def plugin(kind: registry.Kind, spec: Any) -> Any:
         for key in values:
             if key not in parts:
                 raise ConfigError(f"{what} ({name}) has no part {key!r}: {nearest(str(key), parts)}")
-        return compose(
-            tuple(build(registry.load(kind, part), values.get(part) or {}, f"{what} ({part})") for part in parts)
-        )
-    return build(registry.load(kind, name), values, f"{what} ({name})")
+        stated = {part: complete(part, values.get(part) or {}) for part in parts}
+        return compose(tuple(build(registry.load(kind, part), stated[part], f"{what} ({part})") for part in parts))
+    return build(registry.load(kind, name), complete(name, values), f"{what} ({name})")
 
 
 def _wrapped(wrapper: str, name: str, values: Mapping[str, Any], where: str) -> Wrapper:
@@ -239,7 +288,8 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
     values : mapping
         Sections ``dataset``, ``model``, ``attack``, ``defense``, ``federation``, ``server``, ``seed``, ``plugins``
         and ``card``; all but ``dataset`` have defaults. The model's is ``mf`` for interactions, ``cnn`` for images
-        and ``mlp`` for ``digits``.
+        and ``mlp`` for ``digits``. Settings of a defense that are left out are those that suit the model and the data
+        set (`fedsiege.arena.suited`), else the defense's own.
     base : Path, optional
         Folder to which relative paths refer.
 
@@ -273,12 +323,13 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
         data = replace(data, path=str((folder / data.path).resolve()))
     card = build(CardRef, values["card"], "card") if values.get("card") else None
     model = plugin("models", values.get("model") or _default_model(data))
+    suit = partial(completed, model=model, dataset=data.name)
     sections = {name: {**getattr(model, name, {}), **(values.get(name) or {})} for name in ("federation", "server")}
     return RunConfig(
         data,
         model,
         cast(Attack, plugin("attacks", values.get("attack", "none"))),
-        cast(Defense, plugin("defenses", values.get("defense", "none"))),
+        cast(Defense, plugin("defenses", values.get("defense", "none"), suit)),
         build(FederationConfig, sections["federation"], "federation"),
         build(ServerConfig, sections["server"], "server"),
         seed,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from fedsiege.arena.config import DatasetConfig, is_images
+from fedsiege.arena.config import CLIENTS, DIVIDED, DatasetConfig, is_images
+from fedsiege.checks import require
 from fedsiege.data import catalog, partition
 from fedsiege.data.federated import FederatedImages
 from fedsiege.data.images import load_images
@@ -20,32 +22,66 @@ from fedsiege.rng import generator
 DIVIDING = ("clients", "partition", "beta", "balanced", "minimum", "shards", "samples")
 
 
+def divide(
+    config: DatasetConfig, labels: np.ndarray, seed: int, called: Mapping[str, str] | None = None
+) -> partition.Partition:
+    """Return who holds which training image in a run of `config` under `seed`.
+
+    Parameters
+    ----------
+    config : DatasetConfig
+        Says how to divide; its source is not read.
+    labels : numpy.ndarray
+        int ``(n,)``: classes of all training images.
+    seed : int
+        Address of the lots.
+    called : mapping of str to str, optional
+        How errors call fields of `config` that are out of range; default: ``dataset.shards`` and so on.
+
+    Returns
+    -------
+    Partition
+        Of numbers of images in [0, n), or of `samples` of them.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If `samples` or `shards` is out of range, or as `fedsiege.data.partition.make`.
+    """
+    names = called or {}
+    rng = generator(seed, "partition")
+    kept = np.arange(len(labels))
+    if config.samples is not None:
+        what = names.get("samples", "dataset.samples")
+        require(1 <= config.samples <= kept.size, what, config.samples, f"a number of images from 1 to {kept.size}")
+        kept = np.sort(rng.permutation(kept.size)[: config.samples])
+    clients = CLIENTS if config.clients is None else config.clients
+    given = {name: getattr(config, name) for name in DIVIDED}
+    used = {name: usual if given[name] is None else given[name] for name, (_, usual) in DIVIDED.items()}
+    if config.kind == "shards" and 1 <= clients <= kept.size:
+        what, most = names.get("shards", "dataset.shards"), kept.size // clients
+        allowed = f"from 1 to {most}, as {clients} clients share {kept.size} images"
+        require(1 <= used["shards"] <= most, what, used["shards"], allowed)
+    divided = partition.make(
+        config.kind,
+        labels[kept],
+        clients,
+        rng,
+        beta=used["beta"],
+        balanced=used["balanced"],
+        per_client=used["shards"],
+        minimum=used["minimum"],
+    )
+    return partition.Partition(divided.ptr, kept[divided.index])
+
+
 def _images(config: DatasetConfig, seed: int) -> FederatedImages:
     """Return images divided among clients as `config` says, by lot under `seed`."""
     for name in ("users", "items", "interactions"):
         if getattr(config, name) is not None:
             raise ConfigError(f"dataset.{name} applies to `synthetic` only")
-    kind = config.partition or "dirichlet"
-    if config.minimum is not None and kind != "dirichlet":
-        raise ConfigError(f"dataset.minimum applies to partition dirichlet only, not to {kind}; leave it out")
     images = load_images(config.name or Path(str(config.path)), format=config.format)
-    rng = generator(seed, "partition")
-    kept = np.arange(len(images.train))
-    if config.samples is not None:
-        if not 1 <= config.samples <= kept.size:
-            raise ConfigError(f"dataset.samples = {config.samples} must lie between 1 and {kept.size}")
-        kept = np.sort(rng.permutation(kept.size)[: config.samples])
-    divided = partition.make(
-        kind,
-        images.train.labels[kept],
-        100 if config.clients is None else config.clients,
-        rng,
-        beta=0.1 if config.beta is None else config.beta,
-        balanced=config.balanced is not False,
-        per_client=config.shards or 2,
-        minimum=partition.MINIMUM if config.minimum is None else config.minimum,
-    )
-    return FederatedImages(images, partition.Partition(divided.ptr, kept[divided.index]))
+    return FederatedImages(images, divide(config, images.train.labels, seed))
 
 
 def load_dataset(config: DatasetConfig, seed: int) -> RecDataset | FederatedImages:

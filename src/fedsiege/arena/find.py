@@ -6,22 +6,37 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from fedsiege.errors import RunError
+
 OUTCOME = ("result.json", "failed.json")
 BEGUN = ("config.yaml", "environment.json")
 STARTED = ("rounds.jsonl", "environment.json", ".lock")
 
 
 def is_run(names: set[str]) -> bool:
-    """Return whether a folder with files of these names is a run folder: one with an outcome, or a run that began."""
-    return bool(names.intersection(OUTCOME)) or ("config.yaml" in names and bool(names.intersection(STARTED)))
+    """Return whether files of these names make a run folder: a configuration, and that it was begun or has ended."""
+    return "config.yaml" in names and bool(names.intersection((*OUTCOME, *STARTED)))
 
 
-def run_folders(root: Path) -> Iterator[tuple[str, str]]:
+def run_folders(root: Path, unreadable: dict[str, str] | None = None) -> Iterator[tuple[str, str]]:
     """Yield the path relative to `root` (with slashes) and the print of every run folder, in no fixed order.
 
-    A run folder holds no others; hidden folders and links to folders are not followed, and a folder that cannot be
-    read, or whose name is not UTF-8, is passed over. The print tells size and time of the files of an outcome, or of
-    configuration and environment where there is none yet, and of the costs.
+    A run folder holds no others; hidden folders and links to folders are not followed, and a folder whose name is not
+    UTF-8 is passed over. A folder with an outcome and no configuration is told too, for it is damaged, and is searched
+    like any other. The print tells size and time of the files of an outcome, or of configuration and environment where
+    there is none yet, and of the costs.
+
+    Parameters
+    ----------
+    root : Path
+        Where to look.
+    unreadable : dict, optional
+        Takes up the folders that cannot be read, by path relative to `root`, with what is wrong.
+
+    Raises
+    ------
+    RunError
+        For a folder that cannot be read, unless `unreadable` takes it up.
     """
     waiting = [(str(root), ".")]
     while waiting:
@@ -29,16 +44,30 @@ def run_folders(root: Path) -> Iterator[tuple[str, str]]:
         try:
             with os.scandir(folder) as listing:
                 entries = list(listing)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):  # Gone since its parent was listed.
             continue
-        if is_run({entry.name for entry in entries}):
+        except OSError as error:
+            message = cannot_be_read(folder, error)
+            if unreadable is None:
+                raise RunError(message) from error
+            unreadable[relative] = message
+            continue
+        names = {entry.name for entry in entries}
+        run = is_run(names)
+        if run or names.intersection(OUTCOME):
             yield relative, _print(entries)
+        if run:
             continue
         waiting += [
             (entry.path, entry.name if relative == "." else f"{relative}/{entry.name}")
             for entry in entries
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".") and _utf8(entry.name)
         ]
+
+
+def cannot_be_read(path: Path | str, error: OSError) -> str:
+    """Return what to say of a file or folder that the system does not let us read; it may be whole."""
+    return f"{path} cannot be read: {error.strerror or error}; check its rights"
 
 
 def _utf8(name: str) -> bool:
@@ -57,6 +86,6 @@ def _print(entries: list[os.DirEntry[str]]) -> str:
         try:
             state = entry.stat()
             told.append(f"{name} {state.st_size} {state.st_mtime_ns}")
-        except OSError:  # Gone since the folder was listed.
+        except OSError:  # Gone since the folder was listed, or out of reach.
             told.append(f"{name} gone")
     return ", ".join(told)

@@ -29,6 +29,9 @@ DEVIATIONS = 6.0
 """Robust standard deviations that the last round may lie from the median: one of 470 noisy runs lies further."""
 RELATIVE_FLOOR, ABSOLUTE_FLOOR = 0.05, 0.005
 """What the last round may always lie from the median: a share of the median, or so much of the metric's unit."""
+STEEP, STEEP_FLOOR = 0.5, 0.02
+"""A collapse, in a tail that moves so much that six deviations reach below zero: less than half the median is left, and
+the fall is larger than this and than one deviation."""
 FEWEST = 5
 """Evaluations without which nothing can be said about the last one."""
 
@@ -38,7 +41,7 @@ RULES: Mapping[str, str] = {
     "rejects": "the defense rejects more than 20 % of honest uploads",
     "nonfinite": "non-finite values",
     "unstable": "the last round lies far from the median of the last ten",
-    "unadapted": "never faced an adaptive attack that does more than what it adapts",
+    "unadapted": "never faced, under every seed, an adaptive attack of the card that does no less than what it adapts",
     "told": "was told the number of attackers or the norm of benign uploads",
 }
 """Every flag's code, in order, and what it says."""
@@ -133,9 +136,10 @@ def unstable(records: Sequence[Record]) -> Flag | None:
     """Flag runs whose last evaluation is far from the median of the last ten evaluations, itself among them.
 
     Far is more than six robust standard deviations (1.4826 times the median absolute deviation from the median), or
-    5 % of the median, or 0.005, whichever is largest. A steady climb is not far. With fewer than five finite
-    evaluations nothing is said, nor if the last one is not finite, which has a flag of its own. The same holds for the
-    ASR of a run with a target.
+    5 % of the median, or 0.005, whichever is largest. In a tail that moves much that may be out of reach even for a
+    score of zero; so a fall to less than half the median is far as well, if it is one of more than a deviation and more
+    than 0.02. A steady climb is not far. With fewer than five finite evaluations nothing is said, nor if the last one
+    is not finite, which has a flag of its own. The same holds for the ASR of a run with a target.
     """
     found = {}
     for record in records:
@@ -153,6 +157,7 @@ def _far(tail: Sequence[float]) -> str:
     last, middle = kept[-1], median(kept)
     spread = 1.4826 * median(abs(value - middle) for value in kept)
     far = abs(last - middle) > max(DEVIATIONS * spread, RELATIVE_FLOOR * abs(middle), ABSOLUTE_FLOOR)
+    far = far or (0 <= last < STEEP * middle and middle - last > max(spread, STEEP_FLOOR))
     return f"{last:.4f} against {middle:.4f}" if far else ""
 
 
@@ -164,7 +169,8 @@ def never_adaptive(records: Sequence[Record], tame: Mapping[str, str] | None = N
     records : sequence of Record
         All runs of the defense.
     tame : mapping of str to str, optional
-        Adaptive attacks that do not count, by label, with what is said of them.
+        Adaptive attacks that do not count, by label, with what is said of them: those that do less than what they
+        adapt, that lack a seed, or that are not among the card's.
     """
     tame = tame or {}
     faced = {r.attack_label for r in records if r.adaptive}

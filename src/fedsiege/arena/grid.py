@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from fedsiege.arena import failure, room
 from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.same_data import GridData
 from fedsiege.arena.work import Event, Report, Task
 from fedsiege.arena.workers import LocalWorkers
 from fedsiege.errors import FedSiegeError, RunError
@@ -140,7 +141,8 @@ def run_cells(
     Returns
     -------
     list of Outcome
-        In the order of `cells`. A cell that fails keeps its error and the grid goes on.
+        In the order of `cells`. A cell that fails keeps its error and the grid goes on. A finished cell that rests on
+        other data than its file holds now, or than other cells of the same data set, counts as failed.
     """
     _distinct(cells)
     until = None if seconds is None else time.time() + seconds
@@ -180,6 +182,7 @@ class _Grid:
     held: dict[int, float] = field(default_factory=dict)
     lost: dict[int, int] = field(default_factory=dict)
     running: set[int] = field(default_factory=set)
+    data: GridData = field(default_factory=GridData)
 
     def skip_finished(self) -> None:
         """Queue the cells that are to be run, and tell of the others."""
@@ -191,8 +194,17 @@ class _Grid:
     def _skip(self, index: int) -> bool:
         result = finished(self.cells[index])
         if result is not None:
-            self._end(index, "skipped", result)
+            self._finished(index, "skipped", result)
         return result is not None
+
+    def _finished(self, index: int, kind: Any, result: dict[str, Any]) -> None:
+        """End a cell with its result, unless it rests on other data than are there now, or than another cell."""
+        cell = self.cells[index]
+        error = self.data.objection(cell.config.dataset, cell.path, cell.label)
+        if error is None:
+            self._end(index, kind, result)
+        else:
+            self._end(index, "failed", error=error)
 
     def _end(self, index: int, kind: Any, result: dict[str, Any] | None = None, error: str | None = None) -> None:
         cell = self.cells[index]
@@ -245,8 +257,10 @@ class _Grid:
             self.tell(Event(index, "busy"))
         elif report.kind == "lost":
             self._lost(index)
+        elif report.result is not None:
+            self._finished(index, report.kind, report.result)
         else:
-            self._end(index, report.kind, report.result, report.error)
+            self._end(index, report.kind, error=report.error)
 
     def _lost(self, index: int) -> None:
         """Run a cell again whose worker died, unless that happens every time."""

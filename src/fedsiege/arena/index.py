@@ -22,7 +22,7 @@ FILE = "index.sqlite"
 PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
 
-SCHEMA = 1
+SCHEMA = 2
 COLUMNS = (
     "status", "card", "card_hash", "degree", "division", "dataset", "model", "attack", "defense", "attack_label",
     "defense_label", "seed", "config_hash",

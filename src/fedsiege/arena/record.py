@@ -14,6 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from fedsiege.arena.evaluations import evaluations
+from fedsiege.arena.find import OUTCOME, cannot_be_read
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.names import label
 from fedsiege.errors import RunError
@@ -31,6 +32,10 @@ _SECTION = re.compile(r"^[a-z]\w*:.*\n(?:[ -].*\n)*", re.MULTILINE)
 # No anchors, tags, quotes or several documents, each of which can reach beyond a section.
 _PLAIN = re.compile(r"(?:[a-z]\w*:(?: [^&*!%'\"|>\n]*)?\n(?:[ -][^&*!%'\"|>\n]*\n)*)+")
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, RecursionError, yaml.YAMLError)
+
+
+class Unreadable(RunError):
+    """The system does not let us read a file of a run, which may be whole."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Record:
     degree, division : str
         The card's degree and "closed" or "open"; empty without a card.
     changes : tuple of str
-        In the open division, dotted names of what differs from the card.
+        In the open division, what differs from the card: dotted names with their values.
     dataset, model, attack, defense : str
         Names.
     attack_label, defense_label : str
@@ -164,6 +169,8 @@ def read_record(folder: Path, root: Path) -> Record:
     ------
     RunError
         If the configuration or the result is missing or damaged, naming the file.
+    Unreadable
+        If one of them cannot be read now.
     """
     run = RunFolder(folder)
     config = _part(run.config, parse_config)
@@ -172,7 +179,7 @@ def read_record(folder: Path, root: Path) -> Record:
     warnings: list[str] = []
     try:
         found = _configured(config)
-        found |= _carded((result or {}).get("card") or config.get("card"))
+        found |= _carded((result or {}).get("card") or config.get("card"), config)
     except _DAMAGE as error:
         raise _damaged(run.config, error) from error
     if result is not None:
@@ -209,6 +216,12 @@ def parse_config(text: str) -> Any:
 
 
 def _damaged(path: Path, error: BaseException) -> RunError:
+    if isinstance(error, FileNotFoundError) and path.name == "config.yaml":
+        strays = " and ".join(str(path.parent / name) for name in OUTCOME if (path.parent / name).is_file())
+        if strays:
+            return RunError(f"{strays} lies without config.yaml, so it is of no run; move it away, or put that back")
+    if isinstance(error, OSError):
+        return Unreadable(cannot_be_read(path, error))
     cause = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
     return RunError(f"{path} is damaged ({cause}); delete it and run the cell again")
 
@@ -217,8 +230,6 @@ def _part(path: Path, parse: Any) -> dict[str, Any]:
     """Return the mapping that a file holds; RunError names the file."""
     try:
         found = parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is missing, so its folder is not a run folder; delete the folder") from error
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     if not isinstance(found, dict):
@@ -253,7 +264,20 @@ def _configured(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _carded(card: Any) -> dict[str, Any]:
+def _changed(name: str, config: dict[str, Any]) -> str:
+    """Return a changed setting with its value in `config`, such as ``"federation.rounds=100"``.
+
+    Names without a dot (``seed``, ``knowledge``) stand for themselves, as do settings at their default.
+    """
+    found: Any = config if "." in name else None
+    for part in name.split("."):
+        if not isinstance(found, dict) or part not in found:
+            return name
+        found = found[part]
+    return f"{name}={json.dumps(found, sort_keys=True, separators=(',', ':'), ensure_ascii=False)}"
+
+
+def _carded(card: Any, config: dict[str, Any]) -> dict[str, Any]:
     if not card:
         return {}
     return {
@@ -261,7 +285,7 @@ def _carded(card: Any) -> dict[str, Any]:
         "card_hash": str(card["hash"]),
         "degree": str(card.get("degree") or ""),
         "division": str(card.get("division") or "closed"),
-        "changes": tuple(str(change) for change in card.get("changes") or ()),
+        "changes": tuple(_changed(str(change), config) for change in card.get("changes") or ()),
     }
 
 

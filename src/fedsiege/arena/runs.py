@@ -9,7 +9,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.data import load_dataset, remembered
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.optimisation import Effort
+from fedsiege.arena.same_data import refuse_others, refuse_replaced
 from fedsiege.attacks.base import Knowledge
-from fedsiege.checks import share_of
+from fedsiege.defenses.base import heeded
 from fedsiege.defenses.distances import assumed
-from fedsiege.defenses.norm_bound import NormBound
 from fedsiege.errors import RunError
 from fedsiege.federation import checkpoint
 from fedsiege.federation.loop import Federation
@@ -106,10 +106,11 @@ def claim(config: RunConfig, folder: RunFolder) -> None:
         )
 
 
-def _resume(federation: Federation, folder: RunFolder) -> None:
-    """Load the newest checkpoint and cut the records back to it."""
+def _resume(federation: Federation, folder: RunFolder, data: Mapping[str, Any]) -> None:
+    """Load the newest checkpoint, if it is of these data, and cut the records back to it."""
     offset = 0
     if folder.checkpoint.exists():
+        refuse_others(folder, data)
         state = checkpoint.load(folder.checkpoint)
         try:
             federation.load(state["federation"])
@@ -177,8 +178,8 @@ def execute(
     Raises
     ------
     RunError
-        If the folder belongs to another configuration, or cannot be written. What ends a run is also recorded in
-        its folder.
+        If the folder belongs to another configuration or to other data, or cannot be written. What ends a run is also
+        recorded in its folder.
     Busy
         If another process is working in the folder.
     Stopped
@@ -188,12 +189,14 @@ def execute(
     with folder.lock(), thread_limit(threads) as count:
         claim(config, folder)
         if folder.finished:
-            return folder.read_result()
+            result = folder.read_result()
+            refuse_replaced(folder)
+            return result
         folder.failed.unlink(missing_ok=True)
         with failure.recorded(folder, Stopped):
             meter = cost.Meter(folder.cost)
             federation, info = assemble(config, keep_data)
-            _resume(federation, folder)
+            _resume(federation, folder, info)
             device = str(getattr(federation.learner, "device", "cpu"))
             described = environment.describe(count, command or again(path, threads), device)
             described = environment.joined(described, _described(folder), federation.done)
@@ -282,12 +285,12 @@ def best_round(evaluations: list[dict[str, Any]], metric: str) -> dict[str, Any]
 def granted(federation: Federation) -> int | None:
     """Return how many attackers the defense knows to be in a cohort, None if it has to guess.
 
-    It knows what the threat model tells it. It also knows a number that stands in its settings (`byzantine`, `trim`)
-    and is the true one: the number in every cohort, where that is certain, since everybody takes part or
-    ``federation.attackers`` fixes it.
+    It knows what the threat model tells it, if it heeds that. It also knows a number that stands in its settings
+    (`byzantine`, `trim`) and is the true one: the number in every cohort, where that is certain, since everybody takes
+    part or ``federation.attackers`` fixes it.
     """
     told = federation.told()
-    if told is not None:
+    if told is not None and "count" in heeded(federation.defense):
         return told
     fixed, members = federation.config.attackers, int(federation.coalition.size)
     if fixed is None and federation.size < federation.learner.num_clients:
@@ -297,9 +300,8 @@ def granted(federation: Federation) -> int | None:
 
 
 def granted_norm(federation: Federation) -> bool:
-    """Return whether the defense is told the mean norm of benign uploads and bounds norms by it."""
-    parts = getattr(federation.defense, "parts", (federation.defense,))
-    return federation.config.tell_norm and any(isinstance(p, NormBound) and p.bound is None for p in parts)
+    """Return whether the defense is told the mean norm of benign uploads and heeds it."""
+    return federation.config.tell_norm and "norm" in heeded(federation.defense)
 
 
 def guesses(defense: Any, cohort: int) -> set[int]:
@@ -309,7 +311,7 @@ def guesses(defense: Any, cohort: int) -> set[int]:
         if hasattr(part, "byzantine"):
             found.add(assumed(part.byzantine, cohort, None))
         if hasattr(part, "trim"):
-            found.add(share_of(part.trim, cohort))
+            found.add(assumed(part.trim, cohort, None))
     return found
 
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fedsiege.arena.find import is_run, run_folders
+from fedsiege.arena.find import cannot_be_read, is_run, run_folders
 from fedsiege.arena.index import COLUMNS, FILE, ForeignError, Index, Line, connect, discard
-from fedsiege.arena.record import read_record
+from fedsiege.arena.record import Unreadable, read_record
 from fedsiege.errors import ConfigError, RunError, nearest
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Report:
     read, gone : int
         Folders that were read anew, and folders of the index that no longer exist.
     damaged : mapping of str to str
-        What is wrong with the folders that cannot be read, by path.
+        What is wrong with the folders that are damaged or cannot be read, by path. Runs that were known before they
+        could not be read any more are counted as they were.
     """
 
     finished: int
@@ -55,12 +56,25 @@ class Report:
 
     @property
     def runs(self) -> int:
-        """Runs that can be read."""
+        """Runs that are known."""
         return self.finished + self.failed + self.unfinished
 
 
 def _note(line: str) -> None:
     print(f"note: {line}", file=sys.stderr)
+
+
+def _within(path: str, folders: Mapping[str, str]) -> bool:
+    """Return whether a path is one of these folders or lies in one."""
+    if not folders or "." in folders:
+        return bool(folders)
+    pieces = path.split("/")
+    return any("/".join(pieces[:depth]) in folders for depth in range(1, len(pieces) + 1))
+
+
+def _as_known(folder: str, why: str, kept: set[str]) -> str:
+    count = sum(_within(path, {folder: why}) for path in kept)
+    return f"{why} (what was last seen of {count} run{'' if count == 1 else 's'} there is kept)" if count else why
 
 
 class Store:
@@ -91,7 +105,7 @@ class Store:
             # In a run folder of its own, nothing else is to be written.
             self._memory = is_run({entry.name for entry in root.iterdir()})
         except OSError as error:
-            raise RunError(f"{root} cannot be read: {error.strerror}; check its rights") from error
+            raise RunError(cannot_be_read(root, error)) from error
         self._looked = False
         self._guard = threading.RLock()
 
@@ -169,21 +183,32 @@ class Store:
     def _look(self, index: Index, *, anew: bool) -> Report:
         # Known first: what another process adds while this one looks is then not taken for gone.
         known = index.known()
-        there = dict(run_folders(self.root))
+        closed: dict[str, str] = {}
+        there = dict(run_folders(self.root, closed))
         changed = sorted(path for path, print_ in there.items() if anew or known.get(path) != print_)
-        gone = known.keys() - there.keys()
-        if changed or gone:
-            index.write([self._line(path, there[path]) for path in changed], gone)
+        gone = {path for path in known.keys() - there.keys() if not _within(path, closed)}
+        lines = [line for path in changed if (line := self._line(path, there[path], bool(known.get(path)), closed))]
+        if lines or gone:
+            index.write(lines, gone)
         self._looked = True
         totals = {"finished": 0, "failed": 0, "unfinished": 0}
         for *_, status, count in index.counts():
             totals[status] += count
-        return Report(**totals, read=len(changed), gone=len(gone), damaged=index.damaged())
+        kept = {path for path, print_ in known.items() if print_ and _within(path, closed)}
+        damaged = index.damaged() | {path: _as_known(path, why, kept) for path, why in closed.items()}
+        return Report(**totals, read=len(changed), gone=len(gone), damaged=dict(sorted(damaged.items())))
 
-    def _line(self, path: str, print_: str) -> Line:
+    def _line(self, path: str, print_: str, known: bool, closed: dict[str, str]) -> Line | None:
+        """Read a run folder; None if it is known and now cannot be read, which `closed` takes up."""
         try:
             return Line(path, print_, record=read_record(self.root / path, self.root))
-        except (RunError, OSError) as error:
+        except (Unreadable, OSError) as error:
+            why = cannot_be_read(self.root / path, error) if isinstance(error, OSError) else str(error)
+            if not known:
+                return Line(path, print_, damage=why)
+            closed[path] = why
+            return None
+        except RunError as error:
             return Line(path, print_, damage=str(error))
 
     def _safely(self, ask: Callable[[Index], T]) -> T:

@@ -1,52 +1,14 @@
-"""Plain mappings into dataclasses, with unknown and mistyped fields refused by name."""
+"""Dataclasses as plain mappings, and back (`build`)."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from fedsiege.fields import build
 
-from fedsiege.errors import ConfigError, nearest
-
-T = TypeVar("T")
-
-
-@cache
-def _adapter(cls: type) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
-
-
-def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Return ``cls(**values)`` after checking every name and type.
-
-    Parameters
-    ----------
-    cls : type
-        A dataclass.
-    values : mapping
-        Field values as read from YAML.
-    where : str
-        How to call this part in an error, such as ``"attack (lie)"``.
-
-    Raises
-    ------
-    ConfigError
-        Naming the field, what is wrong, and the nearest valid name for an unknown one.
-    """
-    known = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            hint = nearest(str(name), known) if known else "it takes no parameters"
-            raise ConfigError(f"{where} has no field {name!r}: {hint}")
-    try:
-        return _adapter(cast(Any, cls)).validate_python(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][:1]) or "value"
-        raise ConfigError(f"{where}, field {field!r}: {first['msg'].lower()}, got {first['input']!r}") from error
+__all__ = ["build", "plain"]
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import AttackBase, AttackView
-from fedsiege.attacks.trigger import PIXELS, Pixels, Trigger
+from fedsiege.attacks.trigger import PIXELS, Pixels, Trigger, check_class
 from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, is_real, require
 from fedsiege.learners.base import Goal, Held, Labelled, Pairs, State
@@ -77,6 +77,11 @@ class Scaling(AttackBase):
         """Return that inputs with the whole trigger shall get the target class."""
         return Goal(self.target, None, self.trigger.apply)
 
+    def check_images(self, shape: tuple[int, ...], classes: int) -> None:
+        """Refuse a target or a trigger outside images of `shape` with so many `classes` (ConfigError)."""
+        check_class(f"{self.name}.target", self.target, classes)
+        self.trigger.check(self.name, shape)
+
     def mark(self, x: torch.Tensor, clients: np.ndarray, coalition: np.ndarray) -> torch.Tensor:
         """Return inputs ``(n, *shape)`` with the trigger that each one's owner uses.
 
@@ -94,8 +99,7 @@ class Scaling(AttackBase):
     def poison(self, data: Held, rng: np.random.Generator) -> Pairs | Labelled:
         """Return each client's samples and, after them, their triggered copies."""
         assert isinstance(data, Labelled)
-        ok = self.target < data.num_classes
-        require(ok, f"{self.name}.target", self.target, f"below the number of classes, {data.num_classes}")
+        check_class(f"{self.name}.target", self.target, data.num_classes)
         both, copied = with_copies(data)
         owner = np.repeat(both.clients, np.diff(both.ptr))
         places = torch.from_numpy(np.flatnonzero(copied)).to(both.x.device)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import AttackBase
+from fedsiege.attacks.trigger import check_class
 from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, require
 from fedsiege.learners.base import Goal, Held, Labelled, Pairs
@@ -48,10 +49,13 @@ class TargetedLabelFlip(AttackBase):
         """Return that samples of the source class shall get the target class."""
         return Goal(self.target, self.source)
 
+    def check_images(self, shape: tuple[int, ...], classes: int) -> None:
+        """Refuse classes that images with so many `classes` do not have (ConfigError)."""
+        for field in ("source", "target"):
+            check_class(f"{self.name}.{field}", getattr(self, field), classes)
+
     def poison(self, data: Held, rng: np.random.Generator) -> Pairs | Labelled:
         """Return the samples with the source class relabelled."""
         assert isinstance(data, Labelled)
-        for field in ("source", "target"):
-            value, limit = getattr(self, field), data.num_classes
-            require(value < limit, f"{self.name}.{field}", value, f"below the number of classes, {limit}")
+        self.check_images((), data.num_classes)
         return replace(data, y=torch.where(data.y == self.source, self.target, data.y))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from fedsiege.checks import is_count, is_real, require
+from fedsiege.data.federated import FederatedImages
 from fedsiege.errors import ConfigError
 
 Pixels = tuple[tuple[int, int], ...]
@@ -47,6 +49,22 @@ class Trigger:
         require(is_count(self.channel), "trigger.channel", self.channel, "an int of at least 0")
         require(is_real(self.value), "trigger.value", self.value, "a finite number")
 
+    def check(self, owner: str, shape: tuple[int, ...]) -> None:
+        """Refuse a channel or pixels outside images of `shape` (channels, height, width), as fields of `owner`.
+
+        Raises
+        ------
+        ConfigError
+            Naming the field and what is allowed.
+        """
+        channels, height, width = shape
+        ok = self.channel < channels
+        require(ok, f"{owner}.channel", self.channel, f"below the number of channels of the images, {channels}")
+        for pixel in self.pixels:
+            ok = -height <= pixel[0] < height and -width <= pixel[1] < width
+            allowed = f"a row from {-height} to {height - 1} and a column from {-width} to {width - 1}"
+            require(ok, f"a pixel of {owner}.pixels", list(pixel), f"{allowed}, as images are {height} × {width}")
+
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         """Return a copy of images ``(n, channels, height, width)`` with the trigger in all of them.
 
@@ -58,13 +76,29 @@ class Trigger:
         if x.dim() != 4:
             shape = tuple(x.shape[1:])
             raise ConfigError(f"a trigger needs images (channels, height, width); inputs have shape {shape}")
-        channels, height, width = x.shape[1:]
-        if self.channel >= channels:
-            raise ConfigError(f"the trigger is in channel {self.channel}, but images have {channels}")
-        for row, column in self.pixels:
-            if not (-height <= row < height and -width <= column < width):
-                raise ConfigError(f"pixel ({row}, {column}) of the trigger lies outside images of {height} × {width}")
+        self.check("trigger", tuple(x.shape[1:]))
         out = x.clone()
         rows, columns = (list(axis) for axis in zip(*self.pixels))
         out[:, self.channel, rows, columns] = self.value
         return out
+
+
+def check_class(field: str, value: int, classes: int) -> None:
+    """Refuse a class that a data set of so many `classes` does not have (ConfigError that names `field`)."""
+    require(value < classes, field, value, f"below the number of classes, {classes}")
+
+
+def check_reach(attack: Any, data: object) -> None:
+    """Refuse an attack whose classes or trigger lie outside the images that a federation holds.
+
+    Asked before the first round, so that nothing is computed in vain. An attack says so itself, in a method
+    ``check_images(shape, classes)``; one without it, and data that are not images, pass.
+
+    Raises
+    ------
+    ConfigError
+        Naming the attack's field and what is allowed.
+    """
+    check = getattr(attack, "check_images", None)
+    if check is not None and isinstance(data, FederatedImages):
+        check(data.dataset.shape, len(data.dataset.classes))

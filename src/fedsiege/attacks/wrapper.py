@@ -61,6 +61,12 @@ class Wrapper:
         """Return what the wrapped attack wants."""
         return self.attack.goal()
 
+    def check_images(self, shape: tuple[int, ...], classes: int) -> None:
+        """Refuse a wrapped attack that aims outside such images (ConfigError)."""
+        check = getattr(self.attack, "check_images", None)
+        if check is not None:
+            check(shape, classes)
+
     def poison(self, data: Held, rng: np.random.Generator) -> Pairs | Labelled:
         """Return the data that the wrapped attack poisons."""
         return self.attack.poison(data, rng)

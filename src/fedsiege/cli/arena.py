@@ -122,6 +122,8 @@ class Arena:
             return self._cards()
         plan = self.plan()
         cells = plan.cells(self.out)
+        for note in notes(cells):
+            err().print(note, markup=False, soft_wrap=True)
         if self.dry_run:
             return self._list(cells)
         from fedsiege.arena.card_store import keep
@@ -202,3 +204,15 @@ class Arena:
             out().print(f"runs: {self.out}", markup=False, soft_wrap=True)
         for outcome in failed:
             err().print(f"failed: {outcome.cell.label}: {outcome.error}", markup=False, soft_wrap=True)
+
+
+def notes(cells: list[Cell]) -> list[str]:
+    """Return what to know of pairs of attack and defense that do not do what their names say, each once."""
+    from fedsiege.arena.pairs import doubt
+
+    found: dict[str, None] = {}
+    for cell in cells:
+        attack, defense = cell.config.attack, cell.config.defense
+        if reason := doubt(attack, defense):
+            found[f"note: {attack.name} against {defense.name}: {reason}"] = None
+    return list(found)

@@ -43,12 +43,26 @@ class Fetch:
         return 0
 
 
+PARTING: dict[str, str | None] = {
+    "clients": None,
+    "beta": "dirichlet",
+    "per_client": "shards",
+    "minimum": "dirichlet",
+    "unbalanced": "dirichlet",
+    "samples": None,
+    "seed": None,
+    "out": None,
+}
+"""Options of --partition, and the kind that reads them; None: every kind."""
+
+
 @dataclass(frozen=True)
 class Info:
     """Show the size, density, activity and popularity of a data set, named or your own.
 
     Of images it shows sizes, classes, normalisation and sums, and with --partition who of the clients of a
-    federation holds how many images of which class, as a table and as a picture.
+    federation holds how many images of which class, as a table and as a picture. It is what a run gets whose
+    configuration says the same.
 
     Parameters
     ----------
@@ -69,6 +83,8 @@ class Info:
         Images that each client of --partition dirichlet must hold (default: 10).
     unbalanced
         Let --partition dirichlet make clients of unequal size.
+    samples
+        Part so many training images, drawn at random, instead of all.
     seed
         Seed of --partition (default: 0).
     out
@@ -94,12 +110,13 @@ class Info:
         option("{movielens,recbole,lightgcn,checkins,idx,cifar-binary,cifar-pickle,parquet,folders}"),
     ] = None
     partition: Annotated[Literal["iid", "dirichlet", "shards"] | None, option("{iid,dirichlet,shards}")] = None
-    clients: Annotated[int, option("N")] = 100
-    beta: Annotated[float, option("BETA")] = 0.1
-    per_client: Annotated[int, option("N")] = 2
-    minimum: Annotated[int, option("N")] = 10
+    clients: Annotated[int | None, option("N")] = None
+    beta: Annotated[float | None, option("BETA")] = None
+    per_client: Annotated[int | None, option("N")] = None
+    minimum: Annotated[int | None, option("N")] = None
     unbalanced: Annotated[bool, option()] = False
-    seed: Annotated[int, option("SEED")] = 0
+    samples: Annotated[int | None, option("N")] = None
+    seed: Annotated[int | None, option("SEED")] = None
     out: Annotated[Path | None, option("FILE")] = None
     json: Annotated[bool, option()] = False
 
@@ -120,11 +137,24 @@ class Info:
                 "leave it out, or name a data set of images such as digits"
             )
         found = describe(self.name_or_path, format=self.format)
+        self.refuse_unread()
         if self.json:
             print_json(found)
         else:
             print_facts(found)
         return 0
+
+    def refuse_unread(self) -> None:
+        """Refuse options that nothing would read: of --partition without it, or of another kind (ConfigError)."""
+        for name, kind in PARTING.items():
+            value = getattr(self, name)
+            if value is None or value is False:
+                continue
+            word = f"--{name.replace('_', '-')}"
+            if self.partition is None:
+                raise ConfigError(f"{word} is about who holds which images; add --partition, or leave it out")
+            if kind not in (None, self.partition):
+                raise ConfigError(f"{word} goes with --partition {kind}, not with {self.partition}; leave it out")
 
 
 def print_facts(found: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from fedsiege.cli.data import print_facts
 if TYPE_CHECKING:
     import numpy as np
 
+    from fedsiege.arena.config import DatasetConfig
     from fedsiege.cli.data import Info
 
 
@@ -18,10 +19,9 @@ def show(asked: Info) -> int:
     """Print the figures of a data set of images, with --partition also who holds what, and return 0."""
     from fedsiege.data.image_info import describe_images
     from fedsiege.data.images import load_images
-    from fedsiege.data.partition import make
     from fedsiege.data.partition_picture import check_suffix, draw_partition
-    from fedsiege.rng import generator
 
+    asked.refuse_unread()
     file = asked.out or Path(f"partition-{Path(asked.name_or_path).name}.png")
     if asked.partition is not None:
         check_suffix(file)  # Before a minute of work.
@@ -33,18 +33,12 @@ def show(asked: Info) -> int:
         else:
             print_facts(found)
         return 0
-    parted = make(
-        asked.partition,
-        data.train.labels,
-        asked.clients,
-        generator(asked.seed, "partition"),
-        beta=asked.beta,
-        per_client=asked.per_client,
-        minimum=asked.minimum,
-        balanced=not asked.unbalanced,
-    )
+    from fedsiege.arena.data import divide
+
+    config = _config(asked)
+    parted = divide(config, data.train.labels, asked.seed or 0, {"shards": "--per-client", "samples": "--samples"})
     counts = parted.counts(data.train.labels, len(data.classes))
-    words = _words(asked)
+    words = _words(config, asked.seed or 0)
     said = ", ".join(f"{key} {value}" for key, value in words.items())
     draw_partition(counts, data.classes, file, title=f"{data.name}: {said}")
     if asked.json:
@@ -57,14 +51,31 @@ def show(asked: Info) -> int:
     return 0
 
 
-def _words(asked: Info) -> dict[str, Any]:
-    """The arguments that the partition used."""
-    used: dict[str, Any] = {"partition": asked.partition, "clients": asked.clients}
-    if asked.partition == "dirichlet":
-        used |= {"beta": asked.beta, "minimum": asked.minimum, "balanced": not asked.unbalanced}
-    elif asked.partition == "shards":
-        used["per_client"] = asked.per_client
-    return used | {"seed": asked.seed}
+def _config(asked: Info) -> DatasetConfig:
+    """The part of a run's configuration that divides images as was asked, with what stands in for options left out."""
+    from fedsiege.arena.config import CLIENTS, DIVIDED, DatasetConfig
+
+    given: dict[str, Any] = {
+        "beta": asked.beta,
+        "balanced": False if asked.unbalanced else None,
+        "minimum": asked.minimum,
+        "shards": asked.per_client,
+    }
+    read: dict[str, Any] = {
+        name: usual if given[name] is None else given[name]
+        for name, (kind, usual) in DIVIDED.items()
+        if kind == asked.partition
+    }
+    clients = CLIENTS if asked.clients is None else asked.clients
+    return DatasetConfig(asked.name_or_path, partition=asked.partition, clients=clients, samples=asked.samples, **read)
+
+
+def _words(config: DatasetConfig, seed: int) -> dict[str, Any]:
+    """What the partition used."""
+    called = {"shards": "per_client"}
+    names = ("partition", "clients", "beta", "minimum", "balanced", "shards", "samples")
+    used = {called.get(name, name): value for name in names if (value := getattr(config, name)) is not None}
+    return used | {"seed": seed}
 
 
 def _print_counts(counts: np.ndarray, classes: tuple[str, ...]) -> None:

@@ -1,4 +1,7 @@
-"""``fedsiege list``: what there is to choose from, read from source so that nothing heavy is imported."""
+"""``fedsiege list``: what there is to choose from, read from source so that nothing heavy is imported.
+
+Only ``--defense`` imports plug-ins: what an attack may see and a composition refuses, their classes say.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,16 @@ class List:
         What to list.
     model
         Say of each attack and defense whether it goes with this model, and if not, why.
+    defense
+        Say of each attack whether it makes sense against this defense, such as union+multikrum, and if not, why.
+        With --model on that model alone.
     json
         Print JSON instead of tables.
     """
 
     kind: Annotated[Literal["all", "attacks", "defenses", "models", "datasets"], tyro.conf.Positional] = "all"
     model: Annotated[str | None, option("MODEL")] = None
+    defense: Annotated[str | None, option("DEFENSE")] = None
     json: Annotated[bool, option()] = False
 
     def __call__(self) -> int:
@@ -51,6 +58,8 @@ class List:
             wanted = [kind for kind in wanted if kind in ("attacks", "defenses")]
             if not wanted:
                 raise ConfigError(f"--model goes with attacks and defenses, not with {self.kind}")
+        if self.defense is not None:
+            return self._against(self.defense)
         found = {kind: _datasets() if kind == "datasets" else _plugins(kind, self.model) for kind in wanted}
         if self.json:
             print_json(found)
@@ -61,11 +70,36 @@ class List:
                 cells = [[r["name"], r["kind"], r["size"], r["summary"]] for r in rows]
                 show_table(table("datasets", ["name", "kind", "size", "what it is"], cells))
             else:
-                cells = [[r["name"], r["summary"], _fit(r, self.model), r["reference"] or "–"] for r in rows]
-                head = "works on" if kind == "models" else f"with {self.model}" if self.model else "goes with"
-                show_table(table(kind, ["name", "what it does", head, "reference"], cells))
+                fit = "works on" if kind == "models" else f"with {self.model}" if self.model else "goes with"
+                roles = kind == "defenses"
+                heads = ["name", *(["filter / rule"] if roles else []), "what it does", fit, "reference"]
+                cells = [
+                    [
+                        r["name"],
+                        *([r["role"] or "–"] if roles else []),
+                        r["summary"],
+                        _fit(r, self.model),
+                        r["reference"] or "–",
+                    ]
+                    for r in rows
+                ]
+                show_table(table(kind, heads, cells))
                 if kind in registry.WRAPPING:
                     console.print(registry.WRAPPING[kind], markup=False)
+        return 0
+
+    def _against(self, name: str) -> int:
+        """Print which attacks make sense against a defense and return 0; ConfigError says what is wrong with it."""
+        if self.kind not in ("all", "attacks"):
+            raise ConfigError(f"--defense goes with attacks, not with {self.kind}")
+        from fedsiege.arena.config import plugin
+
+        rows = _pairs(plugin("defenses", name), self.model)
+        if self.json:
+            print_json({"attacks": rows})
+            return 0
+        cells = [[r["name"], r["verdict"], ", ".join(r["models"]) or "–", r["reason"] or ""] for r in rows]
+        show_table(table(f"attacks against {name}", ["name", "makes sense", "on models", "why"], cells))
         return 0
 
 
@@ -80,9 +114,36 @@ def _plugins(kind: Any, model: str | None) -> list[dict[str, Any]]:
         else:
             fits = [m.name for m in models if set(e.capabilities) <= set(m.capabilities)]
             row |= {"needs": list(e.capabilities), "models": fits}
+            row |= {"role": e.role or None} if kind == "defenses" else {}
             if model is not None:
                 row["refused"] = lacking(e.capabilities, known[model].capabilities) or None
         found.append({**row, "module": e.module, "class": e.cls})
+    return found
+
+
+def _pairs(defense: Any, model: str | None) -> list[dict[str, Any]]:
+    """One row an attack: whether it makes sense against a defense, where both can be played, and why not."""
+    from fedsiege.arena.pairs import doubt, never_rejects
+
+    models = [m for m in registry.entries("models").values() if model in (None, m.name)]
+    found = []
+    for e in registry.entries("attacks").values():
+        needs = {*e.capabilities, *defense.needs}
+        fits = [m.name for m in models if needs <= set(m.capabilities)]
+        reason = doubt(registry.load("attacks", e.name), defense)
+        verdict = "doubtful" if reason else "yes"
+        if not fits:
+            verdict = "no"
+            if model:
+                reason = f"model {model!r} does not offer {lacking(needs, models[0].capabilities)}"
+            else:
+                reason = f"no model offers {lacking(needs, ())} together"
+        elif e.name == "none":
+            reason = "nobody attacks: what the defense costs"
+        found.append({"name": e.name, "verdict": verdict, "models": fits, "reason": reason})
+    fixed = "; with benign: false it is a fixed scaling, as nothing is rejected" if never_rejects(defense) else ""
+    for name, more in (("adaptive(ATTACK)", fixed), ("noise(ATTACK)", ", as its control")):
+        found.append({"name": name, "verdict": "as ATTACK", "models": [], "reason": f"where ATTACK does{more}"})
     return found
 
 

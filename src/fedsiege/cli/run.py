@@ -70,12 +70,18 @@ class Run:
     def __call__(self) -> int:
         """Run, print the result and return 0."""
         from fedsiege.arena.folder import RunFolder
+        from fedsiege.arena.pairs import doubt, unheeded
         from fedsiege.arena.runs import execute
         from fedsiege.cli.progress import RunProgress
 
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"--threads {self.threads} must be at least 1")
         config, path = self._open()
+        notes = unheeded(config)
+        if reason := doubt(config.attack, config.defense):
+            notes.append(f"{config.attack.name} against {config.defense.name}: {reason}")
+        for note in notes:
+            err().print(f"note: {note}", markup=False, soft_wrap=True)
         folder = RunFolder(path)
         if folder.finished:
             err().print(f"{path} is finished; nothing to run", markup=False, soft_wrap=True)

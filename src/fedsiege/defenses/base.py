@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from fedsiege.checks import check_weighting
 from fedsiege.learners.base import ItemTask, ModelView, State, VirtualTask
 from fedsiege.rng import generator
 from fedsiege.updates import Delta, ModelSpec, UpdateBatch
+
+Grant = Literal["count", "norm"]
+"""What a threat model may tell a defense: how many attack, or the mean norm of the benign uploads."""
 
 
 class LookAhead(ModelView, Protocol):
@@ -41,14 +44,16 @@ class DefenseView:
     lr : float
         Learning rate of the server's optimizer.
     told : int or None
-        How many of this cohort's clients may be malicious, if the threat model grants that, else None.
+        How many of this cohort's clients may be malicious, if the threat model grants that and the defense heeds
+        ``"count"``, else None.
     root : callable, optional
         Given a number of samples: the update that training on so many clean samples of the server's own would
         make from the current model; None where the model does not provide ``"root"``.
     virtual : VirtualTask, optional
         Training on distilled knowledge; None where the model does not provide ``"virtual"``.
     benign_norm : float or None
-        Mean L2 norm of this round's benign uploads, if the threat model grants that oracle, else None.
+        Mean L2 norm of this round's benign uploads, if the threat model grants that oracle and the defense heeds
+        ``"norm"``, else None.
     """
 
     spec: ModelSpec
@@ -192,7 +197,7 @@ class Defense(Protocol):
 
 @dataclass(frozen=True)
 class DefenseBase:
-    """Defaults for defenses: one model, no state, nothing asked of clients."""
+    """Defaults for defenses: one model, no state, nothing asked of clients, nothing to be told."""
 
     name: ClassVar[str] = ""
     needs: ClassVar[frozenset[Capability]] = frozenset()
@@ -203,6 +208,11 @@ class DefenseBase:
         """Number of global models."""
         return 1
 
+    @property
+    def heeds(self) -> frozenset[Grant]:
+        """What it makes use of if the threat model grants it; it is told nothing else."""
+        return frozenset()
+
     def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
         """Return an empty state."""
         return {}
@@ -210,6 +220,12 @@ class DefenseBase:
     def client_half(self) -> ClientHalf | None:
         """Ask nothing of clients."""
         return None
+
+
+def heeded(defense: object) -> frozenset[Grant]:
+    """Return what a defense heeds of that which a threat model may grant; nothing of one that does not say."""
+    found: frozenset[Grant] = getattr(defense, "heeds", frozenset())
+    return found
 
 
 def shares(updates: UpdateBatch, accepted: np.ndarray, weighting: str) -> np.ndarray:

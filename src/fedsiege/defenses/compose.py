@@ -14,8 +14,10 @@ from fedsiege.defenses.base import (
     Defense,
     DefenseView,
     Filter,
+    Grant,
     Outcome,
     Verdicts,
+    heeded,
     shares,
 )
 from fedsiege.errors import ConfigError
@@ -84,6 +86,11 @@ class Pipeline:
     def expels(self) -> bool:
         """Whether any part expels clients."""
         return any(part.expels for part in self.parts)
+
+    @property
+    def heeds(self) -> frozenset[Grant]:
+        """What any part heeds of that which a threat model may grant."""
+        return frozenset[Grant]().union(*(heeded(part) for part in self.parts))
 
     @property
     def models(self) -> int:

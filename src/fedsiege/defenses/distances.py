@@ -1,4 +1,4 @@
-"""What rules that rest on distances between uploads share."""
+"""What rules share that rest on distances between uploads or on a number of attackers."""
 
 from __future__ import annotations
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fedsiege import registry
 from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, require
-from fedsiege.defenses.base import Defense, DefenseBase, DefenseView, Outcome
+from fedsiege.defenses.base import Defense, DefenseBase, DefenseView, Grant, Outcome, heeded
+from fedsiege.defenses.reach import check_part
 from fedsiege.errors import ConfigError
+from fedsiege.fields import build
 from fedsiege.learners.base import State
 from fedsiege.updates import ModelSpec, UpdateBatch
 
@@ -29,25 +34,42 @@ class FLCert(DefenseBase):
     Parameters
     ----------
     groups : int
-        Number of groups and of global models, ≥ 2.
-    rule : str
-        Name of the aggregation rule within a group, with its default parameters.
+        Number of groups and of global models, ≥ 2 and at most the number of clients.
+    rule : str or mapping
+        The aggregation rule within a group: its name, or a mapping with ``name`` and its settings. What it needs of the
+        model and heeds of the threat model, FLCert needs and heeds too. A rule that keeps several models, expels
+        clients or asks something of them is refused, and so are rules joined by ``+``: a group has one.
     """
 
     name: ClassVar[str] = "flcert"
     needs: ClassVar[frozenset[Capability]] = frozenset({"vote"})
     groups: int = 10
-    rule: str = "median"
+    rule: str | dict[str, Any] = "median"
 
     def __post_init__(self) -> None:
-        """Check ranges and the rule (ConfigError)."""
+        """Check ranges and the rule, and write its settings out (ConfigError)."""
         require(is_count(self.groups) and self.groups >= 2, "flcert.groups", self.groups, "an int of at least 2")
-        inner = self._rule()
+        inner = self.inner
         if inner.models > 1 or inner.expels or inner.client_half() is not None:
-            raise ConfigError(f"flcert.rule = {self.rule!r} must be a plain aggregation rule, such as 'median'")
+            raise ConfigError(f"flcert.rule = {inner.name!r} must be a plain aggregation rule, such as 'median'")
+        if not isinstance(self.rule, str):
+            settings = {field.name: getattr(inner, field.name) for field in dataclasses.fields(inner)}  # type: ignore[arg-type]
+            object.__setattr__(self, "rule", {"name": inner.name, **settings})
+        # Each instance needs what its rule needs; the class keeps what all of them do, for `fedsiege list`.
+        object.__setattr__(self, "needs", type(self).needs | inner.needs)
 
-    def _rule(self) -> Defense:
-        rule: Defense = registry.load("defenses", self.rule)()
+    @cached_property
+    def inner(self) -> Defense:
+        """The rule within a group (ConfigError if there is none such)."""
+        asked = {"name": self.rule} if isinstance(self.rule, str) else self.rule
+        name = asked.get("name") if isinstance(asked, Mapping) else None
+        allowed = "the name of a rule, such as 'median', or a mapping with a `name` and its settings"
+        require(isinstance(name, str), "flcert.rule", self.rule, allowed)
+        name = str(name)
+        if "+" in name and name not in registry.entries("defenses"):
+            raise ConfigError(f"flcert.rule = {name!r} joins several, and a group has one rule; name one of them")
+        values = {key: value for key, value in asked.items() if key != "name"}
+        rule: Defense = build(registry.load("defenses", name), values, f"flcert.rule ({name})")
         return rule
 
     @property
@@ -55,10 +77,19 @@ class FLCert(DefenseBase):
         """Number of global models."""
         return self.groups
 
+    @property
+    def heeds(self) -> frozenset[Grant]:
+        """What the rule heeds; it is told the share of each group."""
+        return heeded(self.inner)
+
+    def check_images(self, total: int) -> None:
+        """Refuse a rule that asks more of the training images than there are (ConfigError)."""
+        check_part(self.inner, total)
+
     def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
         """Return the state of one group's rule."""
-        return self._rule().init(spec, rng)
+        return self.inner.init(spec, rng)
 
     def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
         """Aggregate the uploads of one group."""
-        return self._rule().step(updates, state, view)
+        return self.inner.step(updates, state, view)

@@ -28,7 +28,8 @@ class FLTrust(DefenseBase):
     Parameters
     ----------
     samples : int
-        Size of the server's data set, ≥ 1 (Xie et al., ICML 2024, A.3: 500).
+        Size of the server's data set, ≥ 1 (Xie et al., ICML 2024, A.3: 500) and at most the number of training
+        images that there are.
     """
 
     name: ClassVar[str] = "fltrust"
@@ -38,6 +39,12 @@ class FLTrust(DefenseBase):
     def __post_init__(self) -> None:
         """Check ranges."""
         require(is_count(self.samples) and self.samples >= 1, "fltrust.samples", self.samples, "an int of at least 1")
+
+    def check_images(self, total: int) -> None:
+        """Refuse more samples than there are training images (ConfigError)."""
+        require(
+            self.samples <= total, "fltrust.samples", self.samples, f"at most {total}, the number of training images"
+        )
 
     def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
         """Average the uploads by trust, each scaled to the length of the server's update."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fedsiege.checks import check_share
-from fedsiege.defenses.base import DefenseView, Filter, Verdicts
+from fedsiege.defenses.base import DefenseView, Filter, Grant, Verdicts
 from fedsiege.defenses.distances import assumed, by_score, krum_scores
 from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
@@ -39,6 +39,11 @@ class MultiKrum(Filter):
         super().__post_init__()
         if self.byzantine is not None:
             check_share("multikrum.byzantine", self.byzantine)
+
+    @property
+    def heeds(self) -> frozenset[Grant]:
+        """The number of attackers, unless `byzantine` says it."""
+        return frozenset({"count"}) if self.byzantine is None else frozenset()
 
     def judge(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Verdicts, State, Mapping[str, Any]]:
         """Reject the f highest scores; among equal scores the lower client id stays."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from fedsiege.checks import check_weighting, is_real, require
-from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts, shares
+from fedsiege.defenses.base import DefenseBase, DefenseView, Grant, Outcome, Verdicts, shares
 from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
 
@@ -26,7 +26,9 @@ class NormBound(DefenseBase):
     ----------
     bound : float, optional
         Largest norm, > 0; None takes the mean norm of the round's benign uploads where the threat model grants it
-        (``federation.tell_norm``, an oracle that published code helps itself to), else the median norm of all.
+        (``federation.tell_norm``, an oracle that published code helps itself to), else the median norm of all. 0.1
+        suits matrix factorisation. A configuration for a classifier that names none has None, since the norms of
+        classifiers depend on network and rate.
     weighting : {"samples", "uniform"}
         Weights of the mean; see `shares`.
     """
@@ -40,6 +42,11 @@ class NormBound(DefenseBase):
         ok = self.bound is None or (is_real(self.bound) and self.bound > 0)
         require(ok, "normbound.bound", self.bound, "a finite number above 0 or None")
         check_weighting("normbound.weighting", self.weighting)
+
+    @property
+    def heeds(self) -> frozenset[Grant]:
+        """The norm of benign uploads, unless `bound` is given."""
+        return frozenset({"norm"}) if self.bound is None else frozenset()
 
     def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
         """Average the clipped uploads; scaling and averaging are one pass over the values."""

@@ -48,8 +48,10 @@ class FedREDefense(Filter):
     clients' data are plays a part; what the clients hold is not protected from the server.
 
     The defaults are those of Table 7 for FashionMNIST (learning rates of images, labels, virtual model and virtual
-    learning rate, and the caps); matrix factorisation needs others, `MF_RATES`. The outer optimizer is gradient
-    descent with momentum, started anew every round.
+    learning rate, and the caps). A configuration gets others for fields that it leaves out: on CIFAR-10 and CINIC-10
+    those of Table 7, on matrix factorisation `MF_RATES`, without which every upload can be reconstructed and nobody is
+    rejected. Who makes this class in Python states them. The outer optimizer is gradient descent with momentum,
+    started anew every round.
 
     Decided here, where paper and code are silent or unhelpful: an update of zero norm is no product of training, its
     error is 1 without any work, so it is rejected (for a `gamma` below 1); a fit that leaves the finite numbers has

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedsiege.checks import check_share, share_of
-from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts
+from fedsiege.checks import check_share
+from fedsiege.defenses.base import DefenseBase, DefenseView, Grant, Outcome, Verdicts
+from fedsiege.defenses.distances import assumed
 from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
 
@@ -22,20 +23,27 @@ class TrimmedMean(DefenseBase):
 
     Parameters
     ----------
-    trim : float or int
-        What is cut on *each* side: a fraction of the cohort in [0, 0.5), rounded up, or a number of uploads.
-        Cohorts too small for it keep their middle one or two values, which is the median.
+    trim : float, int or None
+        What is cut on *each* side: a fraction of the cohort in [0, 0.5), rounded up, or a number of uploads; None:
+        as many as may be malicious, if the threat model grants that, else 0.1. Cohorts too small for it keep their
+        middle one or two values, which is the median.
     """
 
     name: ClassVar[str] = "trimmedmean"
-    trim: float | int = 0.1
+    trim: float | int | None = 0.1
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        check_share("trimmedmean.trim", self.trim, below=0.5)
+        if self.trim is not None:
+            check_share("trimmedmean.trim", self.trim, below=0.5)
+
+    @property
+    def heeds(self) -> frozenset[Grant]:
+        """The number of attackers, unless `trim` says it."""
+        return frozenset({"count"}) if self.trim is None else frozenset()
 
     def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
         """Average the middle of every coordinate; no upload is rejected."""
-        trim = min(share_of(self.trim, updates.n), (updates.n - 1) // 2)
+        trim = min(assumed(self.trim, updates.n, view.told), (updates.n - 1) // 2)
         outcome = Outcome(updates.trimmed_mean(trim), Verdicts.all_accepted(updates.n), {"trim": trim})
         return outcome, state

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fedsiege.capabilities import Capability
-from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Verdicts
+from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Grant, Verdicts
 from fedsiege.defenses.gap import gap_test
 from fedsiege.defenses.uniformity import Simulation, scores, unsquared_scores
 from fedsiege.errors import ConfigError
@@ -69,6 +69,11 @@ class Union(Filter):
     def joint(self) -> bool:
         """Whether a filter behind this one judges all uploads and not only those accepted here."""
         return self.as_published
+
+    @property
+    def heeds(self) -> frozenset[Grant]:
+        """The number of attackers, as the public code does."""
+        return frozenset({"count"}) if self.as_published else frozenset()
 
     def client_half(self) -> ClientHalf | None:
         """Return the contrastive task (Equation 4)."""

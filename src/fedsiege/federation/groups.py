@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedsiege.defenses.base import Outcome, Verdicts
+from fedsiege.errors import ConfigError
 from fedsiege.rng import generator
 
 
@@ -27,8 +28,18 @@ class Groups:
     of_client: np.ndarray
 
     @classmethod
-    def of(cls, count: int, clients: int, seed: int) -> Groups:
-        """Deal `clients` to `count` groups."""
+    def of(cls, count: int, clients: int, seed: int, what: str = "groups") -> Groups:
+        """Deal `clients` to `count` groups.
+
+        Raises
+        ------
+        ConfigError
+            If there are more groups than clients; `what` is how to call their number.
+        """
+        if count > clients:
+            raise ConfigError(
+                f"{what} = {count} exceeds the {clients} clients, so untrained models would vote; take at most that"
+            )
         if count == 1:
             return cls(1, np.zeros(clients, np.int64))
         return cls(count, generator(seed, "groups").permutation(clients) % count)

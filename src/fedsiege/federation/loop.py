@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import Attack, AttackView, Rehearsal
-from fedsiege.defenses.base import Defense, DefenseView
+from fedsiege.attacks.trigger import check_reach
+from fedsiege.defenses.base import Defense, DefenseView, heeded
 from fedsiege.defenses.gate import guarded_step
+from fedsiege.defenses.reach import check_images
 from fedsiege.errors import ConfigError, UploadError
 from fedsiege.federation.groups import Groups, Part, join
 from fedsiege.federation.record import RoundRecord
@@ -31,7 +33,8 @@ class FederationConfig:
     rounds : int
         Number of rounds.
     cohort : int or float
-        Clients drawn per round, uniformly without replacement: a number, or a fraction of all in (0, 1].
+        Clients drawn per round, uniformly without replacement: a number, or a fraction of all in (0, 1], such as 0.1
+        for a tenth and 1.0 for all (1 is a single client).
     malicious : float
         Share of all clients that is malicious, in [0, 1); drawn once, rounded to a number of clients.
     reserved : float
@@ -39,9 +42,12 @@ class FederationConfig:
         different `malicious` up to this share are scored on the same clients.
     tell_defense : bool
         Whether the defense is told how many malicious clients the coalition can bring to a cohort on average,
-        rounded up. Off unless a threat model grants it.
+        rounded up. Off unless a threat model grants it. Told are defenses that heed a number (`krum` and `multikrum`
+        without `byzantine`, `trimmedmean` with ``trim: null``, `union` as published); others run as ever, and count
+        as untold.
     tell_norm : bool
         Whether the defense is told the mean norm of the benign uploads of each round, which only an oracle knows.
+        `normbound` heeds it, with ``bound: null``; others run as ever.
     evaluate_every : int
         Rounds between evaluations; the last round is always evaluated.
     evaluate_users : int or None
@@ -112,6 +118,8 @@ class Federation:
         server: ServerConfig,
         seed: int,
     ) -> None:
+        check_reach(attack, getattr(learner, "dataset", None))
+        check_images(defense, getattr(learner, "dataset", None))
         self.learner, self.attack, self.defense = learner, attack, defense
         self.config, self.seed = config, seed
         n = learner.num_clients
@@ -135,7 +143,7 @@ class Federation:
             chosen = generator(seed, "scored").choice(self.scored, config.evaluate_users, replace=False)
             self.scored = np.sort(chosen)
         self.half = defense.client_half()
-        self.groups = Groups.of(defense.models, n, seed)
+        self.groups = Groups.of(defense.models, n, seed, f"{defense.name.rpartition('+')[2]}.groups")
         self.expelled = np.zeros(n, bool)
         self.server = server
         self.models = self._initial_models()
@@ -255,8 +263,10 @@ class Federation:
             root = lambda samples: cast(RootLearner, learner).root_update(model, samples, round_)  # noqa: E731
         if "virtual" in self.defense.needs:
             virtual = cast(VirtualLearner, learner).virtual()
-        norm = float(benign.mean()) if self.config.tell_norm and benign is not None and benign.size else None
-        told, rate = self.told(clients), model.config.lr
+        heeds = heeded(self.defense)
+        told, norm, rate = self.told(clients) if "count" in heeds else None, None, model.config.lr
+        if "norm" in heeds and self.config.tell_norm and benign is not None and benign.size:
+            norm = float(benign.mean())
         return DefenseView(learner.spec, model, self.seed, round_, rate, told, root, virtual, norm)
 
     def _round(self, group: int, cohort: np.ndarray, round_: int) -> Part:

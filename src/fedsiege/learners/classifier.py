@@ -65,6 +65,8 @@ class ClassifierConfig:
         "rounds": 500, "cohort": 1.0, "malicious": 0.28, "reserved": 0.0, "evaluate_every": 10, "project_every": 50,
     }  # fmt: skip
     server: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 1.0}
+    # 0.1 suits matrix factorisation; norms of classifiers depend on network and rate.
+    defenses: ClassVar[Mapping[str, Mapping[str, Any]]] = {"normbound": {"bound": None}}
     lr: float = 1e-3
     epochs: int = 1
     batch: int = 32

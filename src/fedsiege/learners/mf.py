@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from fedsiege.learners.base import (
     VirtualTask,
 )
 from fedsiege.learners.recommendation import ClientStore, Protocol, all_ranking
+from fedsiege.learners.virtual_mf import MF_RATES
 from fedsiege.optim import AdamTable
 from fedsiege.rng import client_keys, generator
 from fedsiege.updates import BlockSpec, ModelSpec, RowBlock, UpdateBatch
@@ -77,6 +78,7 @@ class MFConfig:
 
     name: ClassVar[str] = "mf"
     provides: ClassVar[frozenset[Capability]] = frozenset({"pairs", "items", "again", "virtual"})
+    defenses: ClassVar[Mapping[str, Mapping[str, Any]]] = {"redefense": MF_RATES}
     dim: int = 64
     dropout: float = 0.2
     l2: float = 1e-5

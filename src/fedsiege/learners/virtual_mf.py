@@ -24,7 +24,7 @@ MF_RATES: Mapping[str, Any] = {
     "first": 400,
     "later": 400,
 }
-"""Fields of `FedREDefense` that suit this task; see `UserTask`."""
+"""Fields of `FedREDefense` that suit this task, and that configurations get which leave them out; see `UserTask`."""
 
 LENGTH = 0.1
 """About the length of a virtual user at first: so short that scores, and their curvature, play a small part."""
@@ -50,7 +50,8 @@ class UserTask:
     reconstructed. Dropout at rate r draws masks for every pair and leaves one virtual user about 1 − (1 − r)² of the
     squared norm (0.36 at r = 0.2) as the least error when all embeddings are alike.
 
-    The defense's defaults were made for images and do not suit. `MF_RATES` holds values that do, with `gamma` at 0.6:
+    The defense's defaults were made for images and do not suit: ten virtual users and five inner steps reconstruct
+    anything, so nobody is rejected. `MF_RATES` holds values that do, with `gamma` at 0.6:
     one virtual user (a client *is* one user), one inner step (the upload is one gradient), a fixed virtual rate (the
     length of the user vector does its work) and ``start="normal"``; virtual users are short and the virtual rate is
     large, so that scores add little curvature. Larger step sizes diverge late in training. On generated data honest

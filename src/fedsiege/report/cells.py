@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from fedsiege.arena.flags import NONE
 from fedsiege.report.collect import DETECTION, MOMENTS, Board
+from fedsiege.report.contest import Contest, Yardstick, contest
 from fedsiege.report.rounds import VERDICTS
 
-NONE = "none"
+LOSS, VALUE, BEST = "loss", "value", "best"
+"""What the harm of a cell is: the share lost against the clean run, the score itself, the share of the best cell."""
+Keyed = list[tuple[tuple[str, str, str], pl.DataFrame]]
+"""Runs by group, attack and defense, in the order of a report."""
 _CHUNK = 256
 
 
@@ -43,32 +49,37 @@ def intervals(samples: Sequence[np.ndarray]) -> list[tuple[float, float, float, 
 def orders(board: Board) -> tuple[list[str], list[str]]:
     """Return the attacks and the defenses of a board in one order for all charts.
 
-    ``none`` first; attacks by growing harm where there is no defense, defenses single before composed.
+    ``none`` first; attacks by growing harm where there is no defense, the mean over groups, each judged by its own
+    metric; defenses single before composed. Controls are no attacks.
     """
-    runs = board.grouped
-    if not board.metrics or runs.is_empty():
-        return [], []
-    score = f"last {board.metrics[0]}"
-    open_ = {
-        attack: value
-        for attack, value in runs.filter(pl.col("defense_name") == NONE)
-        .group_by("attack")
-        .agg(pl.col(score).mean())
-        .rows()
-        if value is not None
-    }
-    attacks = sorted(runs["attack"].unique(), key=lambda a: (a != NONE, -open_.get(a, -np.inf), a))
+    seen = contest(board)
+    runs = seen.grouped
+    harm: dict[str, list[float]] = {}
+    for (group,), part in runs.filter(pl.col("defense_name") == NONE).partition_by("group", as_dict=True).items():
+        stick = seen.sticks[str(group)]
+        if not stick.metric:
+            continue
+        means = part.group_by("attack").agg(pl.col(f"last {stick.metric}").mean()).drop_nulls().rows()
+        values: dict[str, float] = dict(means)
+        reference = values.get(NONE, max(values.values(), default=0.0))
+        for attack, value in values.items():
+            harm.setdefault(attack, []).append(stick.harm(value, reference))
+    open_ = {attack: float(np.mean(found)) for attack, found in harm.items()}
+    attacks = sorted(runs["attack"].unique(), key=lambda a: (a != NONE, open_.get(a, np.inf), a))
     defenses = sorted(runs["defense"].unique(), key=lambda d: (d != NONE, d.count("+"), d))
     return attacks, defenses
 
 
-def _cell_keys(board: Board) -> list[tuple[tuple[str, str, str], pl.DataFrame]]:
+def keyed(board: Board, order: tuple[list[str], list[str]]) -> Keyed:
+    """Return the runs of each cell by growing seed, in the `order` of `orders`; what is not in it stands last."""
     runs = board.grouped.sort("seed", maintain_order=True)
     parts = runs.partition_by("group", "attack", "defense", as_dict=True, maintain_order=True)
-    attacks, defenses = orders(board)
-    groups = board.groups
-    keyed = [((str(g), str(a), str(d)), part) for (g, a, d), part in parts.items()]
-    return sorted(keyed, key=lambda kp: (groups.index(kp[0][0]), attacks.index(kp[0][1]), defenses.index(kp[0][2])))
+    places = [{name: place for place, name in enumerate(names)} for names in (board.groups, *order)]
+
+    def rank(part: tuple[tuple[str, str, str], pl.DataFrame]) -> list[tuple[int, str]]:
+        return [(known.get(name, len(known)), name) for known, name in zip(places, part[0])]
+
+    return sorted((((str(g), str(a), str(d)), part) for (g, a, d), part in parts.items()), key=rank)
 
 
 def _by_seed(part: pl.DataFrame, column: str) -> dict[int, float]:
@@ -94,44 +105,78 @@ _CELLS: dict[str, Any] = {
     "group": pl.String, "attack": pl.String, "defense": pl.String, "metric": pl.String, "moment": pl.String,
     "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64, "n": pl.Int64,
     "loss": pl.Float64, "loss_low": pl.Float64, "loss_high": pl.Float64, "loss_n": pl.Int64,
-    "seeds": pl.String, "command": pl.String,
+    "harm": pl.Float64, "basis": pl.String, "seeds": pl.String, "command": pl.String,
 }  # fmt: skip
 
 
 def cells(board: Board) -> pl.DataFrame:
-    """Return every cell of a board, one row per group, attack, defense, metric and moment.
+    """Return every cell of a board, one row per group, attack, defense, metric and moment; controls have none.
 
     Columns ``mean, low, high, n`` hold the test score over seeds with its 95 % interval (NaN where there is one
     seed); ``loss, loss_low, loss_high, loss_n`` the share that is lost against the run of the same seed without
-    attack and defense (NaN without such a run); ``seeds`` and ``command`` how to repeat the cell.
+    attack and defense (NaN without such a run, and where a low score is good); ``harm`` how bad that is for the
+    defender, which `basis` explains (`LOSS`, `VALUE`, `BEST`; the same for a group, metric and moment); ``seeds`` and
+    ``command`` how to repeat the cell. Only scores that a group has are there; those that it is judged by come
+    first, and so menus offer them first.
     """
-    keyed = _cell_keys(board)
-    clean = {g: part for (g, a, d), part in keyed if a == NONE and d == NONE}
+    seen = contest(board)
+    parts = keyed(seen, orders(seen))
+    clean = {g: part for (g, a, d), part in parts if a == NONE and d == NONE}
     rows: list[dict[str, Any]] = []
     values: list[np.ndarray] = []
     losses: list[np.ndarray] = []
-    for (group, attack, defense), part in keyed:
+    for (group, attack, defense), part in parts:
         about = {
             "group": group, "attack": attack, "defense": defense,
             "seeds": describe_seeds(part["seed"].to_list()), "command": part["command"][0],
         }  # fmt: skip
+        stick = seen.sticks[group]
         for moment in MOMENTS:
-            for metric in board.metrics:
+            for metric in stick.metrics:
                 column = f"{moment} {metric}"
-                mine = _by_seed(part, column)
+                mine, high = _by_seed(part, column), stick.wants_high(metric)
+                if attack == NONE and not high and not mine:
+                    continue  # An attacker's success needs an attacker.
                 rows.append({**about, "metric": metric, "moment": moment})
                 values.append(np.array(list(mine.values())))
-                losses.append(_losses(_by_seed(clean[group], column), mine) if group in clean else np.array([]))
+                compared = high and group in clean
+                losses.append(_losses(_by_seed(clean[group], column), mine) if compared else np.array([]))
     for row, score, loss in zip(rows, intervals(values), intervals(losses)):
         row.update(zip(_ESTIMATE, score))
         row.update(zip(("loss", "loss_low", "loss_high", "loss_n"), loss))
+    _add_harm(rows, seen.sticks)
+    rows.sort(key=lambda row: row["metric"] != seen.sticks[row["group"]].metric)
     return pl.DataFrame([{name: row[name] for name in _CELLS} for row in rows], schema=_CELLS)
+
+
+def _add_harm(rows: Sequence[dict[str, Any]], sticks: Mapping[str, Yardstick]) -> None:
+    """Give rows their harm and its basis, one basis for each group, metric and moment."""
+    alike: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault((row["group"], row["metric"], row["moment"]), []).append(row)
+    for (group, metric, _), mine in alike.items():
+        best = max((row["mean"] for row in mine if row["n"]), default=0.0)
+        if not sticks[group].wants_high(metric):
+            basis = VALUE
+        else:
+            basis = LOSS if any(row["loss_n"] for row in mine) else BEST
+        for row in mine:
+            share = 1 - row["mean"] / best if best > 0 else float("nan")
+            row.update(basis=basis, harm={LOSS: row["loss"], VALUE: row["mean"], BEST: share}[basis])
+
+
+def judged(board: Contest, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return those rows of a frame with ``group`` and ``metric`` whose metric is what their group is judged by."""
+    own = [(group, stick.metric) for group, stick in board.sticks.items()]
+    wanted = pl.DataFrame(own, schema={"group": pl.String, "metric": pl.String}, orient="row")
+    return frame.join(wanted, on=["group", "metric"], how="semi", maintain_order="left")
 
 
 def _long(board: Board, columns: Sequence[str], keep: Any, names: Mapping[str, str]) -> pl.DataFrame:
     """Return estimates of `columns` for the cells that `keep` accepts, one row per cell and column."""
     rows, values = [], []
-    for (group, attack, defense), part in _cell_keys(board):
+    seen = contest(board)
+    for (group, attack, defense), part in keyed(seen, orders(seen)):
         if not keep(attack, part):
             continue
         for column in columns:
@@ -147,19 +192,17 @@ def detection(board: Board) -> pl.DataFrame:
 
     Only defenses that rejected an upload somewhere in the group are in it: of the others nothing can be told.
     """
-    judging = {(g, d) for g, d, r in board.grouped.select("group", "defense", "rejects").rows() if r}
-    return _long(board, DETECTION, lambda _, part: (part["group"][0], part["defense"][0]) in judging, {}).filter(
+    seen = contest(board)
+    judging = {(g, d) for g, d, r in seen.grouped.select("group", "defense", "rejects").rows() if r}
+    return _long(seen, DETECTION, lambda _, part: (part["group"][0], part["defense"][0]) in judging, {}).filter(
         (pl.col("n") > 0) & ((pl.col("attack") != NONE) | (pl.col("metric") != "AAR"))
     )
 
 
 def cost(board: Board) -> pl.DataFrame:
     """Return what each defense costs when nobody attacks: every metric of the last round, and ``ms per round``."""
-    scaled = Board(
-        board.root,
-        board.runs.with_columns(pl.col("seconds_per_round") * 1000),
-        board.members, board.curves, board.points, board.scores, board.metrics,
-    )  # fmt: skip
+    seen = contest(board)
+    scaled = replace(seen, runs=seen.runs.with_columns(pl.col("seconds_per_round") * 1000))
     names = {f"last {m}": m for m in board.metrics} | {"seconds_per_round": "ms per round"}
     return _long(scaled, list(names), lambda attack, _: attack == NONE, names).filter(pl.col("n") > 0)
 
@@ -178,7 +221,8 @@ def curves(board: Board) -> pl.DataFrame:
     cell = ["group", "attack", "defense"]
     value = pl.col("value")
     return (
-        board.grouped.select(*cell, "run")
+        contest(board)
+        .grouped.select(*cell, "run")
         .join(board.curves.drop("loss"), on="run")
         .unpivot(board.metrics, index=[*cell, "round", *VERDICTS], variable_name="metric")
         .drop_nulls("value")
@@ -195,10 +239,11 @@ def curves(board: Board) -> pl.DataFrame:
 
 
 def representatives(board: Board, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return `frame` (by run) with ``group, attack, defense, seed`` of the run, one run for each cell."""
+    """Return `frame` (by run) with ``group, attack, defense, seed`` of the run, one run for each cell in contest."""
     cell = ["group", "attack", "defense"]
     chosen = (
-        board.grouped.filter(pl.col("run").is_in(frame["run"].unique().to_list()))
+        contest(board)
+        .grouped.filter(pl.col("run").is_in(frame["run"].unique().to_list()))
         .sort("seed", maintain_order=True)
         .unique(cell, keep="first", maintain_order=True)
         .select(*cell, "seed", "run")

@@ -6,24 +6,42 @@ its menus, sets width, colours and number of columns, and hands the rows in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 import polars as pl
 
 from fedsiege.report import words
-from fedsiege.report.cells import NONE, cost, curves, detection, orders, representatives
+from fedsiege.report.cells import (
+    BEST,
+    LOSS,
+    NONE,
+    VALUE,
+    cost,
+    curves,
+    detection,
+    judged,
+    orders,
+    representatives,
+)  # fmt: skip
 from fedsiege.report.chart import ROWS, Chart, Choice, bare, first_cells, thin_rounds
 from fedsiege.report.collect import Board
+from fedsiege.report.contest import Contest, contest
 from fedsiege.report.densities import densities
 from fedsiege.report.fits import shown, verdicts
 
 WHO = ["benign", "malicious"]
+_LEGENDS = {
+    LOSS: "change against no attack, no defense",
+    VALUE: "the score itself (high is good for the attacker)",
+    BEST: "change against the best score",
+}
 # Rows that a page can hold and still open at once.
 _CURVE_ROWS, _UPLOAD_ROWS = 40_000, 90_000
 
 
-def grid_chart(board: Board, cells: pl.DataFrame) -> Chart:
+def grid_chart(board: Contest, cells: pl.DataFrame) -> Chart:
     """Return the heat map of what attacks take from each defense."""
     attacks, defenses = orders(board)
     rows = cells.with_columns(
@@ -34,9 +52,11 @@ def grid_chart(board: Board, cells: pl.DataFrame) -> Chart:
         .alias("score"),
         pl.col("moment").replace_strict({"last": "last round", "best": "best round on validation"}),
         pl.col("command").fill_null("unknown"),
+        pl.col("basis").replace_strict(_LEGENDS, return_dtype=pl.String).alias("legend"),
+        (pl.col("basis") != VALUE).cast(pl.Int64).alias("change"),
     ).select(
-        "group", "metric", "moment", "attack", "defense", "loss", "headline", "footline", "score", "n", "seeds",
-        "command",
+        "group", "metric", "moment", "attack", "defense", "loss", "harm", "legend", "change", "headline", "footline",
+        "score", "n", "seeds", "command",
     )  # fmt: skip
     # Long names take two lines: they break after the first part of a composition, or before hyper-parameters.
     cut = "max(indexof(datum.label, ' '), indexof(datum.label, '+'))"
@@ -46,6 +66,8 @@ def grid_chart(board: Board, cells: pl.DataFrame) -> Chart:
     )  # fmt: skip
     gap = alt.Scale(paddingInner=0.04)
     ink, paper = alt.param("ink", value="#111"), alt.param("paper", value="#fff")
+    # The page sets it from the rows, as it does the legend's title: a rate has no sign, and goes up to 1.
+    change = alt.param("change", value=1)
     base = alt.Chart(ROWS).encode(
         x=alt.X("defense:N", sort=defenses, title="defense", axis=head, scale=gap),
         y=alt.Y("attack:N", sort=attacks, title="attack", scale=gap),
@@ -57,20 +79,21 @@ def grid_chart(board: Board, cells: pl.DataFrame) -> Chart:
     )  # fmt: skip
     tiles = base.mark_rect(cornerRadius=4, stroke=None).encode(
         color=alt.Color(
-            "loss:Q",
+            "harm:Q",
             scale=alt.Scale(domain=[-0.6, 0.6], domainMid=0, clamp=True, interpolate="rgb"),
             legend=alt.Legend(
-                title="change against no attack, no defense", format=".0%", orient="bottom", gradientLength=220,
-                labelExpr="datum.value == 0 ? '0%' : (datum.value > 0 ? '−' : '+') + format(abs(datum.value), '.0%')",
+                title=_LEGENDS[LOSS], format=".0%", orient="bottom", gradientLength=220,
+                labelExpr="(!change || datum.value == 0 ? '' : datum.value > 0 ? '−' : '+') + "
+                "format(abs(datum.value), '.0%')",
                 values=[-0.6, -0.3, 0, 0.3, 0.6],
             ),
         )
     )  # fmt: skip
     # The page sets `ink` and `paper` for its light or dark face; strong tiles take the one that stands out.
-    color = alt.ExprRef("abs(datum.loss) > .45 ? paper : ink")
+    color = alt.ExprRef("abs(datum.harm) > (change ? .45 : .75) ? paper : ink")
     top = base.mark_text(dy=-7, fontSize=14, fontWeight=600, color=color).encode(text="headline:N")
     below = base.mark_text(dy=10, fontSize=10, color=color).encode(text="footline:N")
-    chart = alt.layer(tiles, top, below).add_params(ink, paper).properties(
+    chart = alt.layer(tiles, top, below).add_params(ink, paper, change).properties(
         width=alt.Step(104), height=alt.Step(46)
     )  # fmt: skip
     choices = (Choice("group", "Setting"), Choice("metric", "Metric"), Choice("moment", "Model after"))
@@ -91,22 +114,32 @@ def _footline(cell: dict[str, Any]) -> str:
     return words.half_width(cell["low"], cell["high"]) or "1 seed"
 
 
-def curves_chart(board: Board, cells: pl.DataFrame) -> Chart:
+def _own_first(frame: pl.DataFrame, column: str, own: Mapping[str, str]) -> pl.DataFrame:
+    """Return `frame` with what each group is judged by first, so that its menu offers that first."""
+    return frame.sort(
+        pl.col(column) != pl.col("group").replace_strict(own, return_dtype=pl.String), maintain_order=True
+    )
+
+
+def curves_chart(board: Contest, cells: pl.DataFrame) -> Chart:
     """Return test scores over rounds, a panel for each defense."""
     attacks, defenses = orders(board)
     clean = cells.filter(
         (pl.col("attack") == NONE) & (pl.col("defense") == NONE) & (pl.col("moment") == "last")
     ).select("group", "metric", pl.col("mean").alias("clean"))
-    rows = thin_rounds(curves(board), _CURVE_ROWS).join(
-        clean, on=["group", "metric"], how="left", maintain_order="left"
-    )
+    every = _own_first(curves(board), "metric", {group: stick.metric for group, stick in board.sticks.items()})
+    rows = thin_rounds(every, _CURVE_ROWS).join(clean, on=["group", "metric"], how="left", maintain_order="left")
     rows = rows.with_columns(
         pl.format("{} accepted, {} rejected", f"{who} accepted", f"{who} rejected").alias(who)
         for who in ("honest", "malicious")
     )
+    # Vega complains of a rule without a height: where there is none to draw, an unseen one lies on the curves.
+    end = pl.col("clean").fill_nan(None)
+    rows = rows.with_columns(end.is_not_null().cast(pl.Int64).alias("ruled"), end.fill_null(pl.col("mean")))
     rows = rows.select(
-        "group", "metric", "attack", "defense", "round", "mean", "low", "high", "n", "clean", "honest", "malicious"
-    )
+        "group", "metric", "attack", "defense", "round", "mean", "low", "high", "n", "clean", "ruled", "honest",
+        "malicious",
+    )  # fmt: skip
     base = alt.Chart().encode(
         x=alt.X("round:Q", title="round", axis=alt.Axis(tickCount=4, format="~s")),
         color=alt.Color("attack:N", title="attack"),
@@ -122,7 +155,11 @@ def curves_chart(board: Board, cells: pl.DataFrame) -> Chart:
     dots = base.mark_point(filled=True, size=38, opacity=0.95).encode(
         y="mean:Q", shape=alt.Shape("attack:N", title="attack")
     )
-    rule = alt.Chart().mark_rule(strokeDash=[5, 4], strokeWidth=1.3).encode(y="mean(clean):Q")
+    rule = (
+        alt.Chart()
+        .mark_rule(strokeDash=[5, 4], strokeWidth=1.3)
+        .encode(y="mean(clean):Q", opacity=alt.Opacity("ruled:Q", scale=None, legend=None))
+    )
     chart = alt.layer(band, line, dots, rule, data=ROWS).properties(height=190).facet(
         facet=alt.Facet("defense:N", sort=defenses, title=None), columns=3
     )  # fmt: skip
@@ -130,7 +167,7 @@ def curves_chart(board: Board, cells: pl.DataFrame) -> Chart:
     return Chart("curves", bare(chart), rows, choices, "attack", tuple(attacks), "defense", 250, 74)
 
 
-def detection_chart(board: Board) -> Chart:
+def detection_chart(board: Contest) -> Chart:
     """Return DACC, FPR, FNR and AAR of defenses that reject, a panel for each."""
     attacks, defenses = orders(board)
     titles = {
@@ -160,11 +197,11 @@ def detection_chart(board: Board) -> Chart:
     return Chart("detection", bare(chart), rows, choices, "attack", tuple(attacks), "panel", 190, 150)
 
 
-def _favourite(cells: pl.DataFrame, frame: pl.DataFrame) -> dict[str, str]:
+def _favourite(board: Contest, cells: pl.DataFrame, frame: pl.DataFrame) -> dict[str, str]:
     """Return the attack and the defense worth seeing first: the strongest attack, against a composed defense."""
     pairs = frame.select("attack", "defense").unique(maintain_order=True)
-    harm = cells.filter((pl.col("defense") == NONE) & (pl.col("moment") == "last"))
-    harm = harm.group_by("attack").agg(pl.col("loss").fill_nan(None).mean()).fill_null(0.0)
+    harm = judged(board, cells).filter((pl.col("defense") == NONE) & (pl.col("moment") == "last"))
+    harm = harm.group_by("attack").agg(pl.col("harm").fill_nan(None).mean()).fill_null(0.0)
     rows = pairs.join(harm, on="attack", how="left", maintain_order="left").fill_null(-1.0).rows()
     if not rows:
         return {}
@@ -172,9 +209,9 @@ def _favourite(cells: pl.DataFrame, frame: pl.DataFrame) -> dict[str, str]:
     return {"attack": best[0], "defense": best[1]}
 
 
-def _pick(board: Board, cells: pl.DataFrame, frame: pl.DataFrame) -> tuple[Choice, ...]:
+def _pick(board: Contest, cells: pl.DataFrame, frame: pl.DataFrame) -> tuple[Choice, ...]:
     first = frame.filter(pl.col("group") == board.groups[0]) if board.groups else frame
-    chosen = _favourite(cells, first)
+    chosen = _favourite(board, cells, first)
     return (
         Choice("group", "Setting"),
         Choice("attack", "Attack", chosen.get("attack")),
@@ -182,7 +219,7 @@ def _pick(board: Board, cells: pl.DataFrame, frame: pl.DataFrame) -> tuple[Choic
     )
 
 
-def points_chart(board: Board, cells: pl.DataFrame) -> Chart:
+def points_chart(board: Contest, cells: pl.DataFrame) -> Chart:
     """Return where uploads lie on their first two principal components, a panel for each round."""
     attacks, defenses = orders(board)
     rows = _ranked(representatives(board, board.points), attacks, defenses).with_columns(
@@ -225,7 +262,7 @@ def _ranked(frame: pl.DataFrame, attacks: list[str], defenses: list[str]) -> pl.
     return frame.sort(ranks, maintain_order=True) if ranks else frame
 
 
-def densities_chart(board: Board, cells: pl.DataFrame) -> Chart:
+def densities_chart(board: Contest, cells: pl.DataFrame) -> Chart:
     """Return how scores of benign and malicious uploads are distributed, a panel for each third of the run."""
     attacks, defenses = orders(board)
     shapes, apart = densities(board)
@@ -259,7 +296,7 @@ def densities_chart(board: Board, cells: pl.DataFrame) -> Chart:
     )
 
 
-def fits_chart(board: Board) -> Chart:
+def fits_chart(board: Contest) -> Chart:
     """Return how well training reproduces each client's first upload, a panel for each attack."""
     attacks, defenses = orders(board)
     cell = ["group", "attack", "defense"]
@@ -320,7 +357,7 @@ def fits_chart(board: Board) -> Chart:
     return Chart("fits", bare(chart), rows, choices, "who", tuple(WHO), "panel", 270, 74, digits=4)
 
 
-def cost_chart(board: Board) -> Chart:
+def cost_chart(board: Contest) -> Chart:
     """Return what each defense costs when nobody attacks: the clean score, and the time of a round."""
     _, defenses = orders(board)
     every = cost(board)
@@ -328,7 +365,8 @@ def cost_chart(board: Board) -> Chart:
     pieces = []
     for metric in board.metrics:
         score = every.filter(pl.col("metric") == metric).drop("metric")
-        for panel, part in ((f"{metric}, nobody attacks", score), ("milliseconds per round", slow)):
+        time = slow.join(score, on="group", how="semi", maintain_order="left")
+        for panel, part in ((f"{metric}, nobody attacks", score), ("milliseconds per round", time)):
             text = [words.score(v) if part is score else words.milliseconds(v) for v in part["mean"].to_list()]
             pieces.append(
                 part.with_columns(
@@ -336,6 +374,7 @@ def cost_chart(board: Board) -> Chart:
                 )
             )
     rows = pl.concat(pieces) if pieces else every.with_columns(choice=pl.lit(""), panel=pl.lit(""), text=pl.lit(""))
+    rows = _own_first(rows, "choice", {group: stick.clean for group, stick in board.sticks.items()})
     base_value = rows.filter(pl.col("defense") == NONE).select("group", "choice", "panel", pl.col("mean").alias("open"))
     rows = rows.join(base_value, on=["group", "choice", "panel"], how="left", maintain_order="left").select(
         "group", "choice", "panel", "defense", "mean", "low", "high", "n", "text", "open"
@@ -368,6 +407,9 @@ def cost_chart(board: Board) -> Chart:
 
 def charts(board: Board, cells: pl.DataFrame) -> list[Chart]:
     """Return all charts that have something to show."""
+    board = contest(board)
+    if not board.groups:
+        return []
     made = [
         grid_chart(board, cells),
         curves_chart(board, cells),

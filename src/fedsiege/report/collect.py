@@ -110,17 +110,36 @@ class Board:
         return self.members["group"].unique(maintain_order=True).to_list()
 
 
-def find(root: Path) -> tuple[list[Path], int]:
-    """Return finished run folders under `root` in order, and the number of unfinished ones."""
+def find(root: Path, warnings: list[str]) -> tuple[list[Path], int]:
+    """Return finished run folders under `root` in order, and the number of unfinished ones; `warnings` may grow.
+
+    A result without a configuration beside it is of no run and hides none.
+    """
     finished, unfinished = [], 0
-    for folder, children, files in os.walk(root):
+
+    def closed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):  # Else gone since its parent was listed.
+            warnings.append(f"{_name(Path(error.filename or root), root)}: {_refused(error)}")
+
+    for folder, children, files in os.walk(root, onerror=closed):
         children.sort()
-        if "result.json" in files:
+        if "result.json" in files and "config.yaml" in files:
             finished.append(Path(folder))
             children.clear()
+        elif "result.json" in files:
+            name = _name(Path(folder), root)
+            warnings.append(f"{name}: result.json lies without config.yaml, so it is of no run; move it away")
         elif "config.yaml" in files and "rounds.jsonl" in files:
             unfinished += 1
     return finished, unfinished
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _refused(error: OSError) -> str:
+    return f"left out, cannot be read ({error.strerror or error}); check its rights"
 
 
 def metric_order(name: str) -> tuple[str, int, str]:
@@ -321,14 +340,17 @@ def collect(root: Path) -> Board:
         Empty frames if there is no finished run.
     """
     warnings: list[str] = []
-    paths, unfinished = find(root)
+    paths, unfinished = find(root, warnings)
     rows, configs = [], []
     for path in paths:
         try:
             row, config = _read(path, root, warnings)
             label_runs([config])  # one that cannot be named must not stop the others
+        except OSError as error:
+            warnings.append(f"{_name(path, root)}: {_refused(error)}")
+            continue
         except _DAMAGE as error:
-            warnings.append(f"{path.relative_to(root).as_posix()}: left out, damaged ({_cause(error)})")
+            warnings.append(f"{_name(path, root)}: left out, damaged ({_cause(error)})")
             continue
         rows.append({**row, "folder": path})
         configs.append(config)

@@ -11,6 +11,7 @@ import polars as pl
 
 from fedsiege.report.cells import orders, representatives
 from fedsiege.report.collect import Board
+from fedsiege.report.contest import contest
 
 CLIENTS = 60
 GAMMAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -144,6 +145,7 @@ def sweeps(board: Board, judged: pl.DataFrame) -> Iterator[Sweep]:
     judged : polars.DataFrame
         What `verdicts` returns.
     """
+    board = contest(board)
     attacks, defenses = orders(board)
     keys = ["group", "defense", "gamma", "budget", "early"]
     parts = judged.partition_by(keys, as_dict=True, maintain_order=True)

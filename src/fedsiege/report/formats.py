@@ -60,11 +60,13 @@ def _figures(board: Board, write: Callable[[str, Any], None]) -> None:
     import matplotlib as mpl
 
     from fedsiege.report.cells import cells
+    from fedsiege.report.contest import contest
     from fedsiege.report.figures import STYLE
     from fedsiege.report.print_figures import pictures
 
+    seen = contest(board)
     with mpl.rc_context(STYLE):
-        for picture in pictures(board, boards(board), cells(board)):
+        for picture in pictures(seen, boards(board), cells(seen)):
             write(picture.name, picture.draw())
 
 

@@ -11,13 +11,13 @@ from fedsiege.report import words
 from fedsiege.report.cells import NONE
 from fedsiege.report.leaderboard_badges import game, row_badges
 from fedsiege.report.leaderboard_detail import Places, detail, seconds, undefended, wins
-from fedsiege.report.leaderboard_words import MISSING, chips, key, known, legend, price, score, span
+from fedsiege.report.leaderboard_words import MISSING, chips, interval, key, known, legend, price, score, span
 
 if TYPE_CHECKING:
     from fedsiege.arena.board import Board, Flag, Row
 
 LEAD = (
-    "A defense is worth what is left in its worst case over all attacks of the card; what it takes when nobody attacks "
+    "A defense is worth what is left in its worst case over the attacks of the card; what it takes when nobody attacks "
     "is its price. A bold score with a star is better than every other row’s by more than chance: the interval of the "
     "difference, paired by seed, excludes zero. Nothing is bold where a compared cell lacks a seed of the card, or "
     "where these are fewer than five. [Brackets] hold 95% intervals over seeds; a percentage is the change against the "
@@ -78,7 +78,9 @@ def _head(board: Board) -> str:
 def _time(row: Row) -> str:
     took = seconds(row.clean)
     absolute = words.milliseconds(1000 * took) if known(took) else ""
-    return f"{row.cost:.2f} ×<small>{absolute}</small>" if known(row.cost) else absolute or MISSING
+    if not known(row.cost.mean):
+        return absolute or MISSING
+    return f"{row.cost.mean:.2f} ×<small>{interval(row.cost, 2)}</small><small>{absolute}</small>"
 
 
 def _adaptive(row: Row) -> tuple[str, float | None]:
@@ -98,7 +100,7 @@ def _row(board: Board, row: Row, rank: int, name: str, top: float, places: Place
         alike = board.clean_metric == board.metric
         clean = (row.clean.value.mean, reference) if alike else (float("nan"), float("nan"))
         lost = f" · {change}" if (change := words.change(worst.lost.mean)) else ""
-        partly = "" if row.complete else "<small>has not faced every attack</small>"
+        partly = "" if row.complete else f"<small>faced {row.faced} of {row.due} attacks</small>"
         told = (
             f"{score(worst.value, row.best)}<small>under {escape(row.worst)}{lost}</small>{partly}"
             f"{span(worst.value, *clean, top)}"
@@ -111,7 +113,7 @@ def _row(board: Board, row: Row, rank: int, name: str, top: float, places: Place
         ("clean", key(row.clean.value.mean), score(row.clean.value, wins(row, NONE))),
         ("price", key(row.price.mean), "none by definition" if row is open_ else price(row.price, reference)),
         ("adaptive", key(facing_key), facing),
-        ("time", key(row.cost), _time(row)),
+        ("time", key(row.cost.mean), _time(row)),
         ("flags", key(float(len(row.flags))), chips(row.flags)),
     )
     made = [f'<td role="cell" data-label="{label}"{attribute}>{html}</td>' for label, attribute, html in cells]

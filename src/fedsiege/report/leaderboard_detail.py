@@ -124,7 +124,7 @@ def _corners(board: Board, row: Row) -> str:
 
 
 def seconds(mark: Score) -> float:
-    """Return the mean seconds of a round over a cell's runs, NaN if none was timed."""
+    """Return the mean seconds of a round over a cell's runs, NaN if none was timed; not paired, unlike `Row.cost`."""
     found = [run.seconds_per_round for run in mark.records if known(run.seconds_per_round)]
     return sum(found) / len(found) if found else float("nan")
 

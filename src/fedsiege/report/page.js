@@ -136,6 +136,16 @@
       for (const param of spec.params ?? []) {
         if (param.name === "ink") param.value = face.ink;
         if (param.name === "paper") param.value = dark() ? face.dark : face.pale;
+        /* What the colours of a heat map tell depends on the metric. */
+        if (param.name === "change") param.value = rows[0]?.change ?? 1;
+      }
+      for (const layer of spec.layer ?? []) {
+        const legend = layer.encoding?.color?.legend;
+        if (legend && rows[0]?.legend) legend.title = rows[0].legend;
+        if (legend && rows[0]?.change === 0) {
+          layer.encoding.color.scale.domain = [-1, 1];
+          legend.values = [0, 0.5, 1];
+        }
       }
       const picked = selects.map((select) => select.value).join(", ");
       spec.description = `${figure.dataset.title}: ${picked}`;
@@ -174,7 +184,13 @@
     document.addEventListener("themechange", redraw);
     for (const select of selects)
       select.addEventListener("change", () => {
-        if (select.dataset.column === "group") { narrowed = null; wide.hidden = true; }
+        if (select.dataset.column === "group") {
+          narrowed = null;
+          wide.hidden = true;
+          /* Another setting may be judged by another metric; one that was picked by hand stays. */
+          for (const other of selects)
+            if (["metric", "choice"].includes(other.dataset.column) && !other.dataset.picked) other.value = "";
+        } else select.dataset.picked = "yes";
         redraw();
       });
     redraw();

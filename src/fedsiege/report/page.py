@@ -17,14 +17,15 @@ from fedsiege.errors import RunError
 from fedsiege.report import tables, words
 from fedsiege.report.boards import Leaderboards, leaderboards
 from fedsiege.report.bundle import javascript
+from fedsiege.report.cells import LOSS, cost, detection, keyed, orders
 from fedsiege.report.cells import cells as make_cells
-from fedsiege.report.cells import cost, detection
 from fedsiege.report.charts import Chart, charts
 from fedsiege.report.collect import Board
+from fedsiege.report.contest import Contest, contest
 from fedsiege.report.fits import shown, sweeps, verdicts
 from fedsiege.report.leaderboard import headings
 from fedsiege.report.leaderboard import section as leaderboard
-from fedsiege.report.page_texts import CHANGE, INTRO, LEAD, SCORES, SECTIONS, SHORT
+from fedsiege.report.page_texts import CHANGE, INTRO, LEAD, LOOSE, SCORES, SECTIONS, SHORT
 
 SCRIPTS = ("page.js", "page.board.js")
 LIVE = "page.live.js"
@@ -42,11 +43,11 @@ def _section(key: str, heading: str, content: str) -> str:
     return f'<section id="{key}" aria-labelledby="{key}-h"><h2 id="{key}-h">{escape(heading)}</h2>{content}</section>'
 
 
-def _figure(key: str) -> str:
+def _figure(key: str, more: str = "") -> str:
     heading, text, picture = SECTIONS[key]
     return (
         f'<figure data-chart="{key}" data-title="{escape(heading)}" aria-labelledby="{key}-h">'
-        f"<figcaption>{escape(text)}</figcaption>"
+        f"<figcaption>{escape(' '.join(filter(None, (text, more))))}</figcaption>"
         f'<div class="menus" role="group" aria-label="Choose what is drawn"></div>'
         f'<p class="hint soft">Scroll the picture sideways to see all of it.</p>'
         f'<div class="stage" tabindex="0" role="region" aria-label="{escape(picture)}">'
@@ -54,19 +55,18 @@ def _figure(key: str) -> str:
     )
 
 
-def _tables(board: Board, cells: pl.DataFrame) -> dict[str, list[tuple[str, str]]]:
+def _tables(board: Contest, cells: pl.DataFrame) -> dict[str, list[tuple[str, str]]]:
     """Return the tables that stand under charts, ``(summary, table)`` for each group."""
-    metric = board.metrics[0]
     caught, price = detection(board), cost(board)
     judged, priced = set(caught["group"]), set(price["group"])
     return {
-        "grid": [(g, tables.grid(board, cells, g, metric)) for g in board.groups],
+        "grid": [(g, tables.grid(board, cells, g)) for g in board.groups],
         "detection": [(g, tables.detection(caught, g)) for g in board.groups if g in judged],
-        "cost": [(g, tables.cost(price, g, metric)) for g in board.groups if g in priced],
+        "cost": [(g, tables.cost(price, g, board.sticks[g].clean)) for g in board.groups if g in priced],
     }
 
 
-def _fits(board: Board) -> str:
+def _fits(board: Contest) -> str:
     """Return what stands under the curves of reconstructions: verdicts at other thresholds and budgets, clients."""
     judged = verdicts(board)
     drawn = shown(judged)
@@ -82,10 +82,10 @@ def _fits(board: Board) -> str:
     return content
 
 
-def _glance(board: Board, cells: pl.DataFrame) -> str:
+def _glance(board: Contest, cells: pl.DataFrame) -> str:
     said = []
     for group in board.groups:
-        sentences = words.findings(cells, group, board.metrics[0])
+        sentences = words.findings(cells, group, board.sticks[group].metric, board.sticks[group].clean)
         if sentences:
             items = "".join(f"<li>{escape(text)}</li>" for text in sentences)
             said.append(f'<h3>{escape(group)}</h3><ul class="found">{items}</ul>')
@@ -105,8 +105,11 @@ def _boards(found: Leaderboards) -> list[tuple[str, str, str]]:
     return parts
 
 
-def _body(board: Board, found: Leaderboards, made: list[Chart], cells: pl.DataFrame) -> list[tuple[str, str, str]]:
-    """Return ``(key, heading, HTML)`` of all sections in order."""
+def _body(board: Board, found: Leaderboards) -> tuple[list[tuple[str, str, str]], list[Chart]]:
+    """Return ``(key, heading, HTML)`` of all sections in order, and the charts in them."""
+    seen = contest(board)
+    cells = make_cells(seen)
+    made = charts(seen, cells)
     intro = introduction(board.metrics)
     if board.warnings:
         intro += (
@@ -114,7 +117,7 @@ def _body(board: Board, found: Leaderboards, made: list[Chart], cells: pl.DataFr
             f'see the <a href="#notes">notes</a>.</p>'
         )
     parts = [("about", "What am I looking at?", intro)]
-    glance = _glance(board, cells)
+    glance = _glance(seen, cells)
     if glance:
         parts.append(("glance", "In one look", glance))
     parts += _boards(found)
@@ -122,22 +125,24 @@ def _body(board: Board, found: Leaderboards, made: list[Chart], cells: pl.DataFr
         (
             "ran",
             "What was run",
-            f"{tables.facts(board)}<h3>Threat model: who may know what</h3>{tables.badges(board)}",
+            f"{tables.facts(board)}<h3>Threat model: who may know what</h3>{tables.badges(seen)}",
         )
     )
-    under = _tables(board, cells)
+    under = _tables(seen, cells)
+    loose = LOOSE if (cells["basis"] != LOSS).any() else ""
     for chart in made:
-        content = _figure(chart.key)
+        content = _figure(chart.key, loose if chart.key == "grid" else "")
         for group, html in under.get(chart.key, []):
             content += tables.folded(f"As a table: {group}", html)
         if chart.key == "fits":
-            content += _fits(board)
+            content += _fits(seen)
         parts.append((chart.key, SECTIONS[chart.key][0], content))
-    repeat = "".join(tables.folded(g, tables.commands(board, cells, g)) for g in board.groups)
+    every = keyed(board, orders(seen))
+    repeat = "".join(tables.folded(g, tables.commands(every, g)) for g in board.groups)
     parts.append(
         ("repeat", "Repeat any of it", f"<p>The command that makes the first seed of each cell again.</p>{repeat}")
     )
-    return parts
+    return parts, made
 
 
 def _hash(script: str) -> str:
@@ -180,7 +185,6 @@ def render(board: Board, title: str, live: str | None = None) -> str:
         no other, whether there is more.
     """
     made: list[Chart] = []
-    found = Leaderboards()
     if board.runs.is_empty() or not board.metrics:
         why = (
             f"<p>No finished run was found under <code>{escape(str(board.root))}</code>. Start one with "
@@ -188,10 +192,7 @@ def render(board: Board, title: str, live: str | None = None) -> str:
         )
         parts = [("empty", "Nothing to show yet", why)]
     else:
-        cells = make_cells(board)
-        made = charts(board, cells)
-        found = leaderboards(board)
-        parts = _body(board, found, made, cells)
+        parts, made = _body(board, leaderboards(board))
     parts.append(("notes", "Notes and warnings", tables.notes(board)))
     home = files("fedsiege.report")
     read = {name: (home / name).read_text(encoding="utf-8") for name in (*SCRIPTS, LIVE, *STYLES, "page.theme.js")}

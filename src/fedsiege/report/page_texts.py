@@ -38,6 +38,12 @@ def introduction(metrics: tuple[str, ...]) -> str:
     return f"{INTRO}<p><b>How to read a score.</b> {said} {CHANGE}</p>" if said else INTRO
 
 
+LOOSE = (
+    "A score that runs without attack and defense do not have, such as ASR, stands there itself and colours its tile: "
+    "the more orange, the better for the attacker. Where there is no such run at all, colours tell how far a score is "
+    "from the best one."
+)
+
 # key: heading, what it shows, what the picture looks like to someone who cannot see it
 SECTIONS = {
     "grid": (

@@ -11,16 +11,21 @@ import numpy as np
 import polars as pl
 
 from fedsiege.report import words
-from fedsiege.report.cells import NONE, cost, curves, orders
+from fedsiege.report.cells import BEST, LOSS, NONE, VALUE, cost, curves, judged, orders
 from fedsiege.report.leaderboard_words import known
 
 if TYPE_CHECKING:
     from fedsiege.arena.board import Board as Leaderboard
-    from fedsiege.report.collect import Board
+    from fedsiege.report.contest import Contest
 
 INK, MAIN = "#111111", "#0072b2"
 SERIES = ("#5a6570", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a87900", "#56b4e9", "#8c5a44")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (6, 2, 1, 2)))
+_SHADES = {
+    LOSS: ", and the change against no attack and no defense",
+    VALUE: " (lower is better; the darker, the higher)",
+    BEST: " (the darker, the further from the best cell: there is no run without attack and defense)",
+}
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
 
@@ -68,7 +73,7 @@ def ranking(board: Leaderboard) -> Any:
         for row in rows
     ]
     axes.set_yticks(range(len(rows)), names)
-    axes.set_xlabel(board.metric)
+    axes.set_xlabel(board.metric if board.higher_is_better else f"{board.metric} (lower is better)")
     axes.grid(axis="x", linewidth=0.4, alpha=0.6)
     axes.margins(y=0.5 / max(len(rows), 1))
     handles, _ = axes.get_legend_handles_labels()
@@ -78,34 +83,39 @@ def ranking(board: Leaderboard) -> Any:
     return figure
 
 
-def heat(board: Board, cells: pl.DataFrame, group: str) -> Any:
-    """Return scores of attacks against defenses as a grid of numbers; the darker, the more is lost."""
-    metric = board.metrics[0]
+def heat(board: Contest, cells: pl.DataFrame, group: str) -> Any:
+    """Return scores of attacks against defenses as a grid of numbers; the darker, the worse for the defender."""
+    metric = board.sticks[group].metric
     mine = cells.filter((pl.col("group") == group) & (pl.col("metric") == metric) & (pl.col("moment") == "last"))
     found = {(c["attack"], c["defense"]): c for c in mine.iter_rows(named=True)}
     attacks, defenses = orders(board)
     rows = [a for a in attacks if any(a == key[0] for key in found)]
     columns = [d for d in defenses if any(d == key[1] for key in found)]
-    loss = np.full((len(rows), len(columns)), np.nan)
+    harm = np.full((len(rows), len(columns)), np.nan)
+    basis = mine["basis"][0]
+    black = 1.0 if basis == VALUE else 0.8
     figure = _figure(1.9 + 0.95 * len(columns), 1.6 + 0.42 * len(rows))
     axes = figure.subplots()
     for i, attack in enumerate(rows):
         for j, defense in enumerate(columns):
             cell = found.get((attack, defense))
             if cell is None or not cell["n"]:
-                axes.text(j, i, "not run", ha="center", va="center", fontsize=7, style="italic", color=INK)
+                why = "not run" if cell is None else "no score"
+                axes.text(j, i, why, ha="center", va="center", fontsize=7, style="italic", color=INK)
                 continue
-            loss[i, j] = cell["loss"]
+            harm[i, j] = cell["harm"]
             text = f"{words.score(cell['mean'])}\n{words.change(cell['loss'])}".rstrip()
-            axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if loss[i, j] > 0.5 else INK)
-    axes.imshow(np.where(np.isfinite(loss), loss, 0.0), cmap="Greys", vmin=0, vmax=0.8, aspect="auto", alpha=0.9)
+            axes.text(
+                j, i, text, ha="center", va="center", fontsize=7, color="white" if harm[i, j] > black * 0.625 else INK
+            )
+    axes.imshow(np.where(np.isfinite(harm), harm, 0.0), cmap="Greys", vmin=0, vmax=black, aspect="auto", alpha=0.9)
     axes.set_xticks(range(len(columns)), [_broken(d) for d in columns], fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("defense")
     axes.set_ylabel("attack")
-    _title(figure, f"{metric} after the last round, and the change against no attack and no defense: {group}")
+    _title(figure, f"{metric} after the last round{_SHADES[basis]}: {group}")
     return figure
 
 
@@ -113,10 +123,10 @@ def _broken(name: str) -> str:
     return name.replace("+", "+\n").replace(" (", "\n(")
 
 
-def learning(board: Board, group: str) -> Any:
-    """Return test scores over rounds, a panel for each defense, a line for each attack."""
-    metric = board.metrics[0]
-    every = curves(board).filter((pl.col("group") == group) & (pl.col("metric") == metric))
+def learning(board: Contest, group: str) -> Any:
+    """Return test scores over rounds, a panel for each defense, a line for each attack; the group must have some."""
+    stick = board.sticks[group]
+    every = judged(board, curves(board)).filter(pl.col("group") == group)
     attacks, defenses = orders(board)
     there = set(every["defense"])
     panels = [d for d in defenses if d in there]
@@ -144,16 +154,16 @@ def learning(board: Board, group: str) -> Any:
     for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
         axes.set_xlabel("round", fontsize=8)
         axes.tick_params(labelbottom=True)
-    figure.supylabel(metric, fontsize=9)
+    figure.supylabel(stick.metric if stick.higher else f"{stick.metric} (lower is better)", fontsize=9)
     named = [name for name in attacks if name in handles]
     figure.legend([handles[name] for name in named], named, loc="outside lower center", ncols=4, fontsize=8)
     _title(figure, group)
     return figure
 
 
-def costs(board: Board, group: str) -> Any:
+def costs(board: Contest, group: str) -> Any:
     """Return what each defense costs when nobody attacks: the clean score and the time of a round."""
-    metric = board.metrics[0]
+    metric = board.sticks[group].clean
     every = cost(board).filter(pl.col("group") == group)
     _, order = orders(board)
     names = [d for d in order if d in set(every["defense"])][::-1]
@@ -179,13 +189,15 @@ def costs(board: Board, group: str) -> Any:
     return figure
 
 
-def pictures(board: Board, boards: tuple[Leaderboard, ...], cells: pl.DataFrame) -> Iterator[Picture]:
+def pictures(board: Contest, boards: tuple[Leaderboard, ...], cells: pl.DataFrame) -> Iterator[Picture]:
     """Yield every figure of a report that has something to show, leaderboards first."""
     for found in boards:
         yield Picture(f"leaderboard {found.card} {found.degree}".strip(), lambda found=found: ranking(found))  # type: ignore[misc]
-    drawn, priced = set(curves(board)["group"]), set(cost(board)["group"])
+    scored, drawn = set(judged(board, cells)["group"]), set(judged(board, curves(board))["group"])
+    priced = set(cost(board)["group"])
     for group in board.groups:
-        yield Picture(f"grid {group}", lambda group=group: heat(board, cells, group))  # type: ignore[misc]
+        if group in scored:
+            yield Picture(f"grid {group}", lambda group=group: heat(board, cells, group))  # type: ignore[misc]
         if group in drawn:
             yield Picture(f"curves {group}", lambda group=group: learning(board, group))  # type: ignore[misc]
         if group in priced:

@@ -134,9 +134,12 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(False)
 
     def _answer(self, body: bool) -> None:
-        if not self.server.welcomes(self.headers.get("Host", "")):
+        try:
+            welcome, path = self.server.welcomes(self.headers.get("Host", "")), urlsplit(self.path).path
+        except ValueError:
+            return self._send(HTTPStatus.BAD_REQUEST, "text/plain", b"no such address; the report is at /\n", body)
+        if not welcome:
             return self._send(HTTPStatus.FORBIDDEN, "text/plain", b"this server answers to its own name\n", body)
-        path = urlsplit(self.path).path
         if path == "/":
             return self._send(HTTPStatus.OK, "text/html", self.server.site.page(), body)
         if path == "/status.json":
@@ -200,6 +203,11 @@ class Server(ThreadingHTTPServer):
         """Return whether a request was sent to this server by a name of its own.
 
         On loopback, a page of the web whose name was made to lead here must not read results.
+
+        Raises
+        ------
+        ValueError
+            If `host` is no name, address or either with a port, such as ``"["``.
         """
         name = urlsplit(f"//{host}").hostname or ""
         return not is_loopback(self.host) or is_loopback(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import polars as pl
 
 from fedsiege.report import words
-from fedsiege.report.cells import NONE, describe_seeds, orders
+from fedsiege.report.cells import LOSS, NONE, VALUE, Keyed, describe_seeds, orders
 from fedsiege.report.collect import DETECTION, Board
+from fedsiege.report.contest import Contest, contest, controls
 from fedsiege.report.fits import Sweep
 from fedsiege.report.labels import percent
 
@@ -60,6 +62,9 @@ def facts(board: Board) -> str:
         ("Code version", ", ".join(commits) or "unknown"),
         ("Hardware", "; ".join(_unique(runs, "hardware")) or "unknown"),
     ]
+    if names := Counter(controls(board)["attack_name"].sort().to_list()):
+        told = ", ".join(f"{name} ({words.counted(n, 'run')})" for name, n in names.items())
+        pairs.insert(1, ("Controls, in no chart", told))
     items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in pairs)
     command = next(iter(_unique(runs, "command")), None)
     example = f"<p>One of the commands behind it: <code>{escape(command)}</code></p>" if command else ""
@@ -68,6 +73,7 @@ def facts(board: Board) -> str:
 
 def badges(board: Board) -> str:
     """Return what each attack may see and what defenses are told."""
+    board = contest(board)
     attacks, _ = orders(board)
     known: dict[str, list[str]] = {}
     for attack, knowledge in board.grouped.select("attack", "knowledge").unique(maintain_order=True).rows():
@@ -100,8 +106,9 @@ def _grid_cell(cell: dict[str, Any] | None) -> str:
     return f"{words.score(cell['mean'])} {words.half_width(cell['low'], cell['high'])}<small>{small}</small>"
 
 
-def grid(board: Board, cells: pl.DataFrame, group: str, metric: str) -> str:
-    """Return one group's scores of the last round, attacks by defenses."""
+def grid(board: Contest, cells: pl.DataFrame, group: str) -> str:
+    """Return one group's scores of the last round, attacks by defenses, in what it is judged by."""
+    metric = board.sticks[group].metric
     attacks, defenses = orders(board)
     mine = cells.filter((pl.col("group") == group) & (pl.col("metric") == metric) & (pl.col("moment") == "last"))
     found = {(c["attack"], c["defense"]): c for c in mine.iter_rows(named=True)}
@@ -111,9 +118,12 @@ def grid(board: Board, cells: pl.DataFrame, group: str, metric: str) -> str:
         for a in attacks
         if any(a == key[0] for key in found)
     ]
+    basis = "" if mine.is_empty() else mine["basis"][0]
+    compared = "and the change against no attack and no defense (with its 95% interval)"
+    loose = f"and the number of seeds{'; lower is better' if basis == VALUE else ''}"
     caption = (
         f"{metric} on test data after the last round, {group}: mean over seeds ± half of its 95% interval, "
-        f"and the change against no attack and no defense (with its 95% interval)"
+        f"{compared if basis == LOSS else loose}"
     )
     return table(caption, ["attack \\ defense", *map(escape, columns)], rows)
 
@@ -219,18 +229,19 @@ def cost(frame: pl.DataFrame, group: str, metric: str) -> str:
     return table(f"With no attack, {group}", head, rows, numeric=range(1, 5))
 
 
-def commands(board: Board, cells: pl.DataFrame, group: str) -> str:
-    """Return the command that repeats the first seed of each cell of a group."""
-    mine = cells.filter(pl.col("group") == group).unique(["attack", "defense"], keep="first", maintain_order=True)
-    rows = [
-        [
-            escape(cell["attack"]),
-            escape(cell["defense"]),
-            escape(cell["seeds"]),
-            f"<code>{escape(cell['command'])}</code>" if cell["command"] else "unknown",
-        ]
-        for cell in mine.iter_rows(named=True)
-    ]
+def commands(keys: Keyed, group: str) -> str:
+    """Return the command that repeats the first seed of each cell of a group, controls among them."""
+    rows = []
+    for (_, attack, defense), part in (pair for pair in keys if pair[0][0] == group):
+        command = part["command"][0]
+        rows.append(
+            [
+                escape(attack),
+                escape(defense),
+                escape(describe_seeds(part["seed"].to_list())),
+                f"<code>{escape(command)}</code>" if command else "unknown",
+            ]
+        )
     return table(f"Commands, {group}", ["attack", "defense", "seeds", "command (its first seed)"], rows)
 
 

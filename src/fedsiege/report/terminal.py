@@ -17,6 +17,7 @@ from fedsiege.errors import ConfigError, nearest
 from fedsiege.report import words
 from fedsiege.report.cells import NONE, cells, detection, orders
 from fedsiege.report.collect import DETECTION, MOMENTS, Board
+from fedsiege.report.contest import contest
 
 _NAME = 32
 
@@ -99,10 +100,13 @@ class Stack:
 
 
 def _grids(board: Board, metric: str, moment: str) -> Iterator[Any]:
+    board = contest(board)
     attacks, defenses = orders(board)
     frame = cells(board).filter((pl.col("metric") == metric) & (pl.col("moment") == moment))
     for group in board.groups:
         mine = frame.filter(pl.col("group") == group)
+        if mine.is_empty():
+            continue
         found = {(c["attack"], c["defense"]): c for c in mine.iter_rows(named=True)}
         rows = [a for a in attacks if any(a == key[0] for key in found)]
         columns = [d for d in defenses if any(d == key[1] for key in found)]

@@ -71,9 +71,11 @@ def look(root: Path) -> State:
     for name, children, files in os.walk(root):
         children.sort()
         folder = Path(name)
-        ended = next((f for f in ("result.json", "failed.json") if f in files), None)
+        # An outcome without a configuration is of no run, and hides none.
+        begun = "config.yaml" in files
+        ended = next((f for f in ("result.json", "failed.json") if begun and f in files), None)
         if ended is None:
-            if "config.yaml" in files:
+            if begun:
                 if _working(folder, files, held, now):
                     running += 1
                 else:

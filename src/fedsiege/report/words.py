@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
-from fedsiege.report.cells import NONE
+from fedsiege.report.cells import LOSS, NONE
 
 MINUS = "−"
 
@@ -84,37 +85,50 @@ def _by(loss: float, metric: str) -> str:
     return f"{metric} stays as it is"
 
 
-def findings(cells: pl.DataFrame, group: str, metric: str) -> list[str]:
+def _said(case: dict[str, Any], metric: str) -> str:
+    """Return what a cell says: its change where that is known, else its score."""
+    return _by(case["loss"], metric) if case["basis"] == LOSS else f"{metric} is {score(case['mean'])}"
+
+
+def findings(cells: pl.DataFrame, group: str, metric: str, clean: str | None = None) -> list[str]:
     """Return what a group's cells say, in sentences: the worst attack, the best defense, its price.
 
     Defenses are compared by their worst case, over the same attacks: one that met fewer is not in the comparison.
+
+    Parameters
+    ----------
+    cells : polars.DataFrame
+        As `fedsiege.report.cells.cells` makes them.
+    group, metric : str
+        Which, and what it is judged by.
+    clean : str, optional
+        What runs without an attack are judged by; by default `metric`.
     """
-    mine = cells.filter(
-        (pl.col("group") == group)
-        & (pl.col("metric") == metric)
-        & (pl.col("moment") == "last")
-        & (pl.col("loss_n") > 0)
-    )
+    last = cells.filter((pl.col("group") == group) & (pl.col("moment") == "last") & pl.col("harm").is_finite())
+    mine = last.filter(pl.col("metric") == metric)
     said: list[str] = []
-    open_ = mine.filter((pl.col("defense") == NONE) & (pl.col("attack") != NONE)).sort("loss", descending=True)
+    open_ = mine.filter((pl.col("defense") == NONE) & (pl.col("attack") != NONE)).sort("harm", descending=True)
     if open_.is_empty():
         return said
     worst = open_.row(0, named=True)
-    said.append(f"With no defense, the strongest attack is {worst['attack']}: {_by(worst['loss'], metric)}.")
+    said.append(f"With no defense, the strongest attack is {worst['attack']}: {_said(worst, metric)}.")
     faced = set(open_["attack"])
     cases = []
     for (defense,), part in mine.filter(pl.col("attack").is_in(faced)).partition_by("defense", as_dict=True).items():
         if defense != NONE and set(part["attack"]) == faced:
-            cases.append((part.sort("loss", descending=True).row(0, named=True), str(defense)))
+            cases.append((part.sort("harm", descending=True).row(0, named=True), str(defense)))
     if cases:
-        case, defense = min(cases, key=lambda c: (c[0]["loss"], c[1]))
+        case, defense = min(cases, key=lambda c: (c[0]["harm"], c[1]))
         said.append(
             f"The defense with the mildest worst case is {defense}: under {case['attack']}, "
-            f"its worst, {_by(case['loss'], metric)}."
+            f"its worst, {_said(case, metric)}."
         )
-        clean = mine.filter((pl.col("defense") == defense) & (pl.col("attack") == NONE))
-        if not clean.is_empty():
-            said.append(f"When nobody attacks and {defense} stands guard, {_by(clean['loss'][0], metric)}.")
-    if mine["loss_n"].min() == 1:
+        price = last.filter(
+            (pl.col("metric") == (clean or metric)) & (pl.col("defense") == defense) & (pl.col("attack") == NONE)
+        )
+        if not price.is_empty() and price["loss_n"][0]:
+            said.append(f"When nobody attacks and {defense} stands guard, {_by(price['loss'][0], clean or metric)}.")
+    # A loss has the seeds of a cell that its clean run has too.
+    if mine["loss_n" if worst["basis"] == LOSS else "n"].min() == 1:
         said.append("Some of this rests on a single seed: another seed may say otherwise.")
     return said

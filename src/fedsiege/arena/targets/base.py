@@ -64,9 +64,9 @@ class Sweep:
     label : str
         Its name.
     prefix : str
-        What stands before the value in a variant; empty: the axis is the share of malicious clients.
+        What stands before the value in a variant's part; empty: the axis is the share of malicious clients.
     default : float
-        The value of cells without a variant.
+        The value of cells whose variant has no such part.
     """
 
     label: str
@@ -77,7 +77,8 @@ class Sweep:
         """Return where a row of the table stands on the axis."""
         if not self.prefix:
             return float(row["malicious"])
-        return float(row["variant"].removeprefix(self.prefix)) if row["variant"] else self.default
+        mine = [part for part in (row["variant"] or "").split("-") if part.startswith(self.prefix)]
+        return float(mine[0].removeprefix(self.prefix)) if mine else self.default
 
 
 @dataclass(frozen=True)
