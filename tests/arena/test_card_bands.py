@@ -80,6 +80,15 @@ def test_stored_bands_follow_from_the_values_beside_them() -> None:
             assert (made["low"], made["high"]) == pytest.approx(card_bands.band(made["values"].values()), rel=1e-4)
 
 
+def test_every_lite_card_has_a_band_at_each_degree_from_all_its_seeds() -> None:
+    small = [name for name in names() if name.endswith("-lite")]
+    assert len(small) >= 7
+    for name in small:
+        card, degrees = load(name), card_bands.stored()[name]["degrees"]
+        assert set(degrees) == set(card.degrees)
+        assert all(set(made["values"]) == set(card.seeds) for made in degrees.values())
+
+
 BOARD = Path(__file__).parents[2] / "docs" / "boards" / "img-untargeted-v1-lite.json"
 
 
