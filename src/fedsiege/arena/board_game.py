@@ -13,6 +13,7 @@ from fedsiege.arena import flags
 from fedsiege.arena.board import CLEAN, WORST
 from fedsiege.arena.board_cells import CLOSED, Cells, Entry, Key, Scale, by_seed, cells, measured, scale
 from fedsiege.arena.flags import NONE, Flag
+from fedsiege.arena.measures import wanted_high
 from fedsiege.arena.names import label
 from fedsiege.arena.stats import ROUNDING, differences, paired, winner
 
@@ -208,7 +209,7 @@ def game(records: Sequence[Record], card: Card | None) -> tuple[Game, tuple[str,
     metric = card.metric if card else next(iter(own), "")
     clean_runs = [r for runs in found.values() for r in runs if flags.is_clean(r)]
     runs = [r for kept in found.values() for r in kept]
-    main = scale(runs, metric, card.higher_is_better if card else metric != "ASR")
+    main = scale(runs, metric, card.higher_is_better if card else wanted_high(metric))
     shared = not own or metric in own or any(measured(r, metric) is not None for r in clean_runs)
     clean = main if shared else scale(runs, own[0], True)
     values = {key: by_seed(kept, main) for key, kept in found.items()}

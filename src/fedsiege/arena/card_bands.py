@@ -35,8 +35,8 @@ RULE = (
 
 FILE = Path("bands") / "clean.yaml"
 HEAD = """\
-# Generated from clean runs by the last command below, which also replaces it; do not edit. The first makes the runs of a
-# card; those of a published leaderboard need none.
+# Generated from clean runs by the last command below, which also replaces it; do not edit. The first makes the runs of
+# a card; those of a published leaderboard need none.
 # fedsiege arena --card <card> --attacks none --defenses none --out FOLDER
 # python -m fedsiege.arena.card_bands FOLDER docs/boards/<card>.json
 """

@@ -70,6 +70,11 @@ MEASURES: dict[str, Measure] = {
 """By name. A plain rate is the mean over rounds (with an A in front in the paper), ``_final`` that of expulsions."""
 
 
+def wanted_high(metric: str) -> bool:
+    """Return whether a defender wants a score high of which no card speaks: all but the attacker's success (ASR)."""
+    return metric.partition("@")[0] != "ASR"
+
+
 def in_units(names: Sequence[str], values: float | Sequence[float]) -> dict[str, float]:
     """Return printed `values` of the measures `names` by name, percents as shares; fewer values than names may do."""
     listed = values if isinstance(values, Sequence) else (values,)

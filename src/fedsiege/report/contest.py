@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from fedsiege.arena.flags import NONE, inner_of
+from fedsiege.arena.measures import wanted_high
 from fedsiege.errors import FedSiegeError
 from fedsiege.report.collect import Board
 
@@ -40,7 +41,7 @@ class Yardstick:
 
     def wants_high(self, metric: str) -> bool:
         """Return whether the defender wants a score high: of any but `metric`, whether it is not the attacker's."""
-        return self.higher if metric == self.metric else high(metric)
+        return self.higher if metric == self.metric else wanted_high(metric)
 
     def harm(self, value: float, reference: float) -> float:
         """Return how bad a value of `metric` is for the defender: the share of `reference` lost, or a rate itself."""
@@ -60,11 +61,6 @@ class Contest(Board):
     """
 
     sticks: Mapping[str, Yardstick] = field(default_factory=dict)
-
-
-def high(metric: str) -> bool:
-    """Return whether a defender wants a score high that no card speaks of: all but the attacker's success."""
-    return metric.partition("@")[0] != "ASR"
 
 
 def contest(board: Board) -> Contest:
@@ -105,7 +101,7 @@ def _stick(board: Board, group: str, runs: pl.DataFrame) -> Yardstick:
     return Yardstick(
         metric=metric,
         clean=next((m for m in (metric, own, *clean) if m in clean), metric),
-        higher=card.higher_is_better if card is not None and known else high(metric),
+        higher=card.higher_is_better if card is not None and known else wanted_high(metric),
         metrics=tuple(sorted(measured, key=lambda name: name != metric)),
     )
 

@@ -25,18 +25,11 @@ from fedsiege.report.contest import Contest, contest
 from fedsiege.report.fits import shown, sweeps, verdicts
 from fedsiege.report.leaderboard import headings
 from fedsiege.report.leaderboard import section as leaderboard
-from fedsiege.report.page_texts import CHANGE, INTRO, LEAD, LOOSE, SCORES, SECTIONS, SHORT
+from fedsiege.report.page_texts import LEAD, LOOSE, SECTIONS, SHORT, introduction
 
 SCRIPTS = ("page.js", "page.board.js")
 LIVE = "page.live.js"
 STYLES = ("page.css", "page.board.css", "page.print.css")
-
-
-def introduction(metrics: tuple[str, ...]) -> str:
-    """Return what a reader must know first: what was done, and how the scores at hand are read."""
-    kinds = {metric.partition("@")[0] for metric in metrics}
-    said = " ".join(text for kind, text in SCORES.items() if kind in kinds)
-    return f"{INTRO}<p><b>How to read a score.</b> {said} {CHANGE}</p>" if said else INTRO
 
 
 def _section(key: str, heading: str, content: str) -> str:
