@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsiege.arena.board import Board, Row, boards, shipped
+from fedsiege.arena.board_game import attacks_of
 from fedsiege.arena.card import load
 from fedsiege.arena.record import Record
 from tests.arena.records import SEEDS, FakeCard, around, cell, controls, record, toy
@@ -303,6 +304,25 @@ def test_nobody_wins_the_worst_case_while_an_attack_of_the_card_has_not_been_pla
     assert (whole.faced, whole.due, whole.complete, whole.best) == (4, 4, True, True)
 
 
+def test_the_cards_attacks_are_found_by_the_labels_that_their_runs_have() -> None:
+    spelled = FakeCard(attacks=("none", "reverse", {"name": "lie", "z": 1}, "gaussian", "adaptive(fang)"))
+    named = {"fang": ("reverse", "reverse (factor=10.0)"), "lie": ("lie", "lie (z=1.0)")}
+
+    def called(r: Record) -> Record:
+        attack, name = named.get(r.attack_label, (r.attack, r.attack_label))
+        return replace(r, attack=attack, attack_label=name)
+
+    (board,) = boards([called(r) for r in toy()], {"toy-v1": spelled})  # type: ignore[dict-item]
+    krum = row(board, "krum")
+    assert (krum.faced, krum.due, krum.best, board.missing) == (4, 4, True, ())
+    # Two settings of a user's attack: which of them is the card's cannot be told.
+    more = cell("reverse", "krum", around(0.1), attack_label="reverse (factor=3.0)")
+    (board,) = boards([*(called(r) for r in toy()), *more], {"toy-v1": spelled})  # type: ignore[dict-item]
+    assert (row(board, "krum").faced, row(board, "krum").due) == (3, 4)
+    # Other settings of an attack whose defaults are known are another attack.
+    assert attacks_of(FakeCard(attacks=("lie",)), cell("lie", "krum", [0.1], attack_label="lie (z=9.0)")) == {"lie"}  # type: ignore[arg-type]
+
+
 def test_runs_of_different_data_are_shown_and_win_nothing() -> None:
     def board(sum_of_krum: str) -> Board:
         return one([replace(r, data_sha256=sum_of_krum if r.defense == "krum" else "a" * 64) for r in toy()])
@@ -310,6 +330,10 @@ def test_runs_of_different_data_are_shown_and_win_nothing() -> None:
     assert row(board("a" * 64), "krum").best
     # Of older runs the sum is not known.
     assert row(board(""), "krum").best
+    packed = [f"x={'a' * 64} y={'c' * 64}", f"x.gz={'d' * 64} y.gz={'e' * 64}"]
+    assert row(one([replace(r, data_sha256=packed[r.defense == "krum"]) for r in toy()]), "krum").best
+    packed[1] = f"x={'a' * 64} y={'d' * 64}"
+    assert not any(r.wins for r in one([replace(r, data_sha256=packed[r.defense == "krum"]) for r in toy()]).rows)
     mixed = board("b" * 64)
     assert not any(r.wins for r in mixed.rows)
     assert any("different data (SHA-256 aaaaaaaaaaaa, bbbbbbbbbbbb)" in note for note in mixed.notes)

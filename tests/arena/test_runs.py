@@ -37,6 +37,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_round_without_honest_clients_has_no_loss_and_is_nothing_to_flag(tmp_path: Path) -> None:
+    sections = {"federation": {"cohort": 1, "malicious": 0.5, "rounds": 12, "evaluate_every": 6}, "attack": "gaussian"}
+    result = execute(small(**sections), tmp_path / "alone", threads=1)
+    losses = [r["loss"] for r in RunFolder(tmp_path / "alone").read_rounds()]
+    assert None in losses
+    assert any(losses)
+    assert result["finite"]
+
+
 def test_a_finished_run_holds_what_the_folder_promises(finished: Path) -> None:
     folder = RunFolder(finished)
     records = list(folder.read_rounds())

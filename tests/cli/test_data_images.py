@@ -86,6 +86,7 @@ def test_own_images(fedsiege: Callable, tmp_path: Path) -> None:
         (["digits", "--partition", "dirichlet", "--clients", "200"], "use at most 144 clients"),
         (["digits", "--format", "idx"], "has a format of its own"),
         (["digits", "--clients", "5"], "--clients is about who holds which images; add --partition, or leave it out"),
+        (["synthetic", "--seed", "3"], "--seed is about who holds which images; leave it out, as these are none"),
         (["digits", "--samples", "50"], "--samples is about who holds which images"),
         (["digits", "--seed", "0"], "--seed is about who holds which images"),
         (["digits", "--out", "p.png"], "--out is about who holds which images"),

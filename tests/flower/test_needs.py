@@ -15,6 +15,7 @@ from torch import nn
 from fedsiege import registry
 from fedsiege.defenses.fl_trust import FLTrust
 from fedsiege.defenses.fl_wbc import FLWBC
+from fedsiege.defenses.norm_bound import NormBound
 from fedsiege.defenses.redefense import FedREDefense
 from fedsiege.defenses.union import Union
 from fedsiege.errors import ConfigError
@@ -42,6 +43,20 @@ def test_every_registered_defense_is_here() -> None:
 @pytest.mark.parametrize("name", sorted(PLAIN))
 def test_most_need_nothing(name: str) -> None:
     DefendedStrategy(averaging(), name)
+
+
+def test_a_name_clips_to_the_median_norm_as_no_figure_suits_every_model() -> None:
+    assert DefendedStrategy(averaging(), "normbound").defense == NormBound(bound=None)
+    assert NormBound().bound == 0.1
+    chain: Any = DefendedStrategy(averaging(), "flame+normbound").defense
+    assert chain.parts[1] == NormBound(bound=None)
+
+
+@pytest.mark.parametrize(("name", "hears"), [("krum", True), ("median", False), ("flame+krum", True)])
+def test_the_number_of_attackers_is_told_to_those_who_heed_it(name: str, hears: bool) -> None:
+    server = DefendedStrategy(averaging(), name, told=2).server
+    server.begin(model())
+    assert server.view(1).told == (2 if hears else None)
 
 
 @pytest.mark.parametrize("name", sorted(LACKS))

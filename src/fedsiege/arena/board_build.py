@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 BASE = Entry(False, (), NONE)
 """The row of FedAvg as the card has it."""
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
+_SUM = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 
 
 def _detection(records: Sequence[Record]) -> dict[str, float]:
@@ -124,8 +126,8 @@ def _notes(table: Game, card: Card | None, seeds: Sequence[int], degree: str) ->
             said.append(f"Not attacks of the card, and so not in the worst case: {', '.join(others)}")
         if beyond := sorted(set(seeds) - set(card.seeds)):
             said.append(f"Seeds beyond those of the card: {', '.join(map(str, beyond))}")
-    if len(table.data) > 1:
-        sums = ", ".join(total[:12] for total in table.data)
+    if table.data:
+        sums = ", ".join(_SUM.sub(r"\1", total) for total in table.data)
         said.append(f"Runs are of different data (SHA-256 {sums}), so nothing wins; run those of old data again")
     attacks = [a for a in table.attacks if table.shown((BASE, a)) and table.plugins[a] != flags.NOISE]
     if alone := [a for a in attacks if not table.noise((BASE, a))]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,12 +15,15 @@ from fedsiege.arena.board import CLEAN, WORST
 from fedsiege.arena.board_cells import CLOSED, Cells, Entry, Key, Scale, by_seed, cells, measured, scale
 from fedsiege.arena.flags import NONE, Flag
 from fedsiege.arena.measures import wanted_high
-from fedsiege.arena.names import label
+from fedsiege.arena.names import defaults, label
 from fedsiege.arena.stats import ROUNDING, differences, paired, winner
 
 if TYPE_CHECKING:
     from fedsiege.arena.card import Card
     from fedsiege.arena.record import Record
+
+_WHOLE = re.compile(r"(=-?\d+)\.0(?=[,)])")
+"""A whole number as a float in a label."""
 
 Values = Mapping[int, float]
 """Scores by seed."""
@@ -69,8 +73,15 @@ class Game:
 
     @cached_property
     def data(self) -> tuple[str, ...]:
-        """SHA-256 sums of the data of closed entries, where known: one, or scores are not comparable."""
-        return tuple(sorted({r.data_sha256 for (e, _), runs in self.cells.items() if not e.open for r in runs} - {""}))
+        """Different SHA-256 sums of the data of closed entries, where known; with more than one nothing is comparable.
+
+        Data of several files may be packed or not on different machines; only sums of files of the same names count.
+        """
+        packed: dict[tuple[str, ...], set[str]] = {}
+        for total in {r.data_sha256 for (e, _), runs in self.cells.items() if not e.open for r in runs} - {""}:
+            names = tuple(part.partition("=")[0] for part in total.split()) if "=" in total else ()
+            packed.setdefault(names, set()).add(total)
+        return tuple(sorted(total for sums in packed.values() if len(sums) > 1 for total in sums))
 
     @cached_property
     def plugins(self) -> Mapping[str, str]:
@@ -183,7 +194,7 @@ class Game:
         or a seed of one, and nobody as long as an attack of the card has not been played. Where runs are of different
         data, nobody wins anything.
         """
-        if len(self.data) > 1:
+        if self.data:
             return set()
         rivals = [entry for entry in self.entries if not entry.open]
         base = Entry(False, (), NONE)
@@ -217,10 +228,25 @@ def game(records: Sequence[Record], card: Card | None) -> tuple[Game, tuple[str,
     clean_values = {k: by_seed(kept, clean) for k, kept in found.items()}
     played, _ = cells(r for r in records if flags.inner_of(r.attack) is not None)
     controls = {(e, str(flags.inner_of(a))): by_seed(kept, main) for (e, a), kept in played.items()}
-    return Game(found, main, clean, values, clean_values, seeds, attacks_of(card), controls), notes
+    return Game(found, main, clean, values, clean_values, seeds, attacks_of(card, runs), controls), notes
 
 
-def attacks_of(card: Card | None) -> frozenset[str]:
-    """Return the labels of a card's attacks, that of nobody attacking left out; empty without a card."""
+def attacks_of(card: Card | None, records: Iterable[Record] = ()) -> frozenset[str]:
+    """Return the labels of a card's attacks, that of nobody attacking left out; empty without a card.
+
+    An attack goes by the label that its runs among `records` have. That may be another than the card's own words give:
+    ``z: 1`` is stored as ``1.0``, and of an attack from a user's file, whose defaults are not known here, runs tell all
+    settings. Such a one is found where the card names it without any, and its runs have one label.
+    """
     specs = [] if card is None else [{"name": spec} if isinstance(spec, str) else spec for spec in card.attacks]
-    return frozenset(label("attacks", spec) for spec in specs if spec["name"] != NONE)
+    names: dict[str, set[str]] = {}
+    for record in records:
+        names.setdefault(record.attack, set()).add(record.attack_label)
+    found = set()
+    for spec in (s for s in specs if s["name"] != NONE):
+        own, seen = label("attacks", spec), names.get(spec["name"], set())
+        alike = [other for other in seen if _WHOLE.sub(r"\1", other) == _WHOLE.sub(r"\1", own)]
+        if not alike and set(spec) == {"name"} and defaults("attacks", spec["name"]) is None and len(seen) == 1:
+            alike = list(seen)
+        found.add(alike[0] if alike else own)
+    return frozenset(found)

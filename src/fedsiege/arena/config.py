@@ -61,8 +61,8 @@ class DatasetConfig:
     clients : int or None
         Of images: number of clients (100).
     partition : {"dirichlet", "iid", "shards"} or None
-        Of images: how they are divided; see `fedsiege.data.partition` (dirichlet). The next four are refused with
-        another partition than theirs.
+        Of images: how they are divided; see `fedsiege.data.partition` (dirichlet). Of the next four, those that
+        another partition reads are refused, unless at their default.
     beta : float or None
         Concentration of the Dirichlet distribution over labels, > 0; small is far from IID (0.1).
     balanced : bool or None

@@ -26,12 +26,13 @@ CONTROL = "noise("
 HONEST_LIMIT = 0.2
 """Largest share of honest uploads that a defense may reject without a flag."""
 DEVIATIONS = 6.0
-"""Robust standard deviations that the last round may lie from the median: one of 470 noisy runs lies further."""
+"""Robust standard deviations that the last round may lie from the median: one of 470 runs of normal noise lies further,
+and more of them collapse by `STEEP` where the noise is as large as the score."""
 RELATIVE_FLOOR, ABSOLUTE_FLOOR = 0.05, 0.005
 """What the last round may always lie from the median: a share of the median, or so much of the metric's unit."""
 STEEP, STEEP_FLOOR = 0.5, 0.02
-"""A collapse, in a tail that moves so much that six deviations reach below zero: less than half the median is left, and
-the fall is larger than this and than one deviation."""
+"""A collapse: less than this share of the median is left, and the fall is larger than the floor and than one deviation.
+In a tail that moves much, six deviations reach below zero."""
 FEWEST = 5
 """Evaluations without which nothing can be said about the last one."""
 

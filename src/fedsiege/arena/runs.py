@@ -327,7 +327,8 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         judged = judged or bool(rejected)
         expelled |= {*record.get("expelled", ()), *record.get("expelled_absent", ())}
         applied += record["applied"]
-        finite = finite and record["loss"] is not None
+        # The loss is that of honest clients: without one in the round there is none, and nothing is wrong.
+        finite = finite and (record["loss"] is not None or bad.issuperset(record["cohort"]))
         effort.add(record)
         for client in record["cohort"]:
             rounds.append(record["round"])

@@ -17,9 +17,9 @@ from fedsiege.checks import is_count, require
 class DBA(Scaling):
     """DBA: Scaling in which each malicious client trains one part of the trigger, and the whole is used in the end.
 
-    The pixels are dealt into parts in their order, as evenly as they go (one each by default). Parts go round the
-    coalition in the order of its ids, present in a round or not, so that each part has its share of the coalition
-    whichever clients are malicious. A client sets its part in the copies of its samples.
+    The pixels are dealt into parts in their order, as evenly as they go. Parts go round the coalition in the order of
+    its ids, present in a round or not, so that each part has its share of the coalition whichever clients are
+    malicious. A client sets its part in the copies of its samples.
 
     Reference: Xie et al., DBA: Distributed Backdoor Attacks against Federated Learning, ICLR 2020, section 3 (as in
     Xie et al., FedREDefense, ICML 2024, appendix A.2).

@@ -136,15 +136,15 @@ class Info:
                 f"--partition is for images, and in {self.name_or_path} each user is a client already; "
                 "leave it out, or name a data set of images such as digits"
             )
+        self.refuse_unread(images=False)
         found = describe(self.name_or_path, format=self.format)
-        self.refuse_unread()
         if self.json:
             print_json(found)
         else:
             print_facts(found)
         return 0
 
-    def refuse_unread(self) -> None:
+    def refuse_unread(self, images: bool = True) -> None:
         """Refuse options that nothing would read: of --partition without it, or of another kind (ConfigError)."""
         for name, kind in PARTING.items():
             value = getattr(self, name)
@@ -152,7 +152,8 @@ class Info:
                 continue
             word = f"--{name.replace('_', '-')}"
             if self.partition is None:
-                raise ConfigError(f"{word} is about who holds which images; add --partition, or leave it out")
+                remedy = "add --partition, or leave it out" if images else "leave it out, as these are none"
+                raise ConfigError(f"{word} is about who holds which images; {remedy}")
             if kind not in (None, self.partition):
                 raise ConfigError(f"{word} goes with --partition {kind}, not with {self.partition}; leave it out")
 

@@ -46,6 +46,8 @@ class Union(Filter):
         Follow the public code: unsquared distances after an Adam step; and where the threat model grants the number
         of attackers f, also reject the smaller cluster whenever it has at most f members; in front of another
         filter both judge all uploads, and the union of what they reject is dropped.
+    weighting : {"samples", "uniform"}
+        How accepted uploads are averaged where no rule follows: by the sample counts that clients declare, or equally.
     """
 
     name: ClassVar[str] = "union"

@@ -56,6 +56,8 @@ class UnionMemory(Filter):
         Gathered evidence above which a client's low scores are rejected, > 0.
     simulate : {"sgd", "adam"}
         Which step is simulated; see `Union`.
+    weighting : {"samples", "uniform"}
+        How accepted uploads are averaged where no rule follows: by the sample counts that clients declare, or equally.
     """
 
     name: ClassVar[str] = "union-memory"

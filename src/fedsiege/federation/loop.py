@@ -43,8 +43,8 @@ class FederationConfig:
     tell_defense : bool
         Whether the defense is told how many malicious clients the coalition can bring to a cohort on average,
         rounded up. Off unless a threat model grants it. Told are defenses that heed a number (`krum` and `multikrum`
-        without `byzantine`, `trimmedmean` with ``trim: null``, `union` as published); others run as ever, and count
-        as untold.
+        without `byzantine`, `trimmedmean` with ``trim: null``, `union` as published, `flcert` with such a rule); others
+        run as ever, and count as untold.
     tell_norm : bool
         Whether the defense is told the mean norm of the benign uploads of each round, which only an oracle knows.
         `normbound` heeds it, with ``bound: null``; others run as ever.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flwr.app import ArrayRecord
@@ -25,11 +25,15 @@ GIVEN = {
 """What the user can hand over, by capability, and how."""
 
 
+SUITED: Mapping[str, Mapping[str, Any]] = {"normbound": {"bound": None}}
+"""Settings of a defense that goes by its name, instead of its defaults: a bound in figures suits one model only."""
+
+
 def as_defense(defense: Defense | str) -> Defense:
-    """Return a defense, or the one that a name such as ``"union+multikrum"`` stands for, with default parameters."""
+    """Return a defense, or the one that a name such as ``"union+multikrum"`` stands for, with the usual parameters."""
     if not isinstance(defense, str):
         return defense
-    return compose(tuple(registry.load("defenses", name)() for name in defense.split("+")))
+    return compose(tuple(registry.load("defenses", name)(**SUITED.get(name, {})) for name in defense.split("+")))
 
 
 def check_needs(

@@ -14,7 +14,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
 from fedsiege.checks import is_count, require
-from fedsiege.defenses.base import Defense, DefenseView, Outcome
+from fedsiege.defenses.base import Defense, DefenseView, Outcome, heeded
 from fedsiege.defenses.gate import LARGEST, guarded_step
 from fedsiege.errors import ConfigError, UploadError
 from fedsiege.flower.counts import SampleCap
@@ -134,7 +134,8 @@ class Server:
         model = ServerView(self.values, self.layout, self.inner, round_)
         root = None if self.root is None else self._root
         rate = learning_rate(self.inner)
-        return DefenseView(self.layout.spec, model, self.seed, round_, rate, self.told, root, self.virtual)
+        told = self.told if "count" in heeded(self.defense) else None
+        return DefenseView(self.layout.spec, model, self.seed, round_, rate, told, root, self.virtual)
 
     def judge(self, round_: int, updates: UpdateBatch) -> Outcome | str:
         """Let the defense judge; if it fails, say why, log it and leave its state alone.
