@@ -139,6 +139,24 @@ def test_a_published_table_keeps_the_runs_that_it_held(tmp_path: Path) -> None:
     assert {run["cell"] for run in json.loads(other.read_text())["runs"]} == {run["cell"] for run in stored["runs"]}
 
 
+def test_a_table_keeps_its_own_runs_where_another_holds_older_ones(tmp_path: Path) -> None:
+    cells = plan("aaai23-table1", seeds=[0], cells=["mf/ml-1m/none/*"], root=tmp_path)
+    fake(cells, {("none", 0): 0.04})
+    publish("aaai23-table1", cells, tmp_path / "docs", tmp_path)
+    own = tmp_path / "docs" / "aaai23-table1.json"
+    older = json.loads(own.read_text())
+    for run in older["runs"]:
+        run["commit"] = "older"
+    # By name it is read after the own one.
+    (tmp_path / "docs" / "zzz.json").write_text(json.dumps(older))
+    for path in tmp_path.rglob("result.json"):
+        path.unlink()
+    publish("aaai23-table1", [], tmp_path / "docs", tmp_path)
+    runs = json.loads(own.read_text())["runs"]
+    assert runs
+    assert "older" not in {run["commit"] for run in runs}
+
+
 def test_a_damaged_table_is_named_with_its_remedy(tmp_path: Path) -> None:
     cells = plan("aaai23-table1", seeds=[0], cells=["mf/ml-1m/none/*"], root=tmp_path)
     fake(cells, {("none", 0): 0.04})

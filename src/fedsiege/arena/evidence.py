@@ -89,8 +89,10 @@ def finished(cells: Sequence[Cell]) -> list[Run]:
     return [run for cell in cells if (run := Run.read(cell)) is not None]
 
 
-def published(folder: Path) -> dict[str, Run]:
+def published(folder: Path, id_: str = "") -> dict[str, Run]:
     """Return the runs that the tables in `folder` rest on, by configuration hash.
+
+    Tables may hold runs of one cell at different commits; that of table `id_` goes before the others'.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def published(folder: Path) -> dict[str, Run]:
         If a table there cannot be read.
     """
     found = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("*.json"), key=lambda path: (path.stem == id_, path)):
         try:
             runs = json.loads(path.read_text(encoding="utf-8")).get("runs", [])
             found.update({run["config_hash"]: Run(**run) for run in runs})
@@ -107,9 +109,9 @@ def published(folder: Path) -> dict[str, Run]:
     return found
 
 
-def known(cells: Sequence[Cell], folder: Path) -> list[Run]:
-    """Return what is known of `cells`, in their order: finished here, else published in `folder`."""
-    before = published(folder)
+def known(cells: Sequence[Cell], folder: Path, id_: str = "") -> list[Run]:
+    """Return what is known of `cells`, in their order: finished here, else published in `folder`, in `id_` first."""
+    before = published(folder, id_)
     out = []
     for cell in cells:
         run = Run.read(cell) or before.get(cell.config.hash)

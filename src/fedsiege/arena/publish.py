@@ -57,7 +57,7 @@ def publish(
     keys = {point.key for point in points(id_)}
     seeds = {run.seed for run in published(folder).values() if run.key in keys}
     every = plan(id_, sorted(seeds | {cell.config.seed for cell in cells}), rounds, None, root)
-    runs = known(every, folder)
+    runs = known(every, folder, id_)
     words = ["fedsiege", "reproduce", *wanted.words, "--seeds", *map(str, sorted({run.seed for run in runs}))]
     if rounds is not None and rounds != wanted.rounds:
         words += ["--rounds", str(rounds)]
