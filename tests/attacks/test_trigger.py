@@ -8,8 +8,9 @@ import torch
 from fedsiege.arena.config import parse
 from fedsiege.arena.runs import assemble
 from fedsiege.attacks.scaling import Scaling
-from fedsiege.attacks.trigger import PIXELS, Trigger, check_reach
+from fedsiege.attacks.trigger import PIXELS, Trigger
 from fedsiege.errors import ConfigError
+from fedsiege.federation.reach import check_reach
 
 
 def places(x: torch.Tensor) -> set[tuple[int, ...]]:

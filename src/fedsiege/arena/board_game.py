@@ -248,5 +248,5 @@ def attacks_of(card: Card | None, records: Iterable[Record] = ()) -> frozenset[s
         alike = [other for other in seen if _WHOLE.sub(r"\1", other) == _WHOLE.sub(r"\1", own)]
         if not alike and set(spec) == {"name"} and defaults("attacks", spec["name"]) is None and len(seen) == 1:
             alike = list(seen)
-        found.add(alike[0] if alike else own)
+        found.add(min(alike, default=own))
     return frozenset(found)

@@ -6,24 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fedsiege.attacks.base import Knowledge
-from fedsiege.defenses.base import heeded
+from fedsiege.defenses.base import heeded, never_rejects
 
 if TYPE_CHECKING:
     from fedsiege.arena.config import RunConfig
 
-LENIENT = frozenset({"none", "fl-wbc", "median", "normbound", "trimmedmean"})
-"""Defenses that reject no upload, but weigh, trim or clip (what no rule could use is rejected before them)."""
-
 MEANT_FOR = {"fang-krum": ("krum", "multikrum")}
 """Attacks on one rule, and the defenses that follow it."""
-
-
-def never_rejects(defense: Any) -> bool:
-    """Return whether a defense is known to reject no upload; of a composition, whether none of its parts rejects any.
-
-    Defenses of one's own are taken to reject.
-    """
-    return LENIENT.issuperset(_rules(defense))
 
 
 def _rules(defense: Any) -> list[str]:

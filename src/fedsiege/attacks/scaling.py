@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, is_real, require
 from fedsiege.learners.base import Goal, Held, Labelled, Pairs, State
 from fedsiege.updates import UpdateBatch
+
+if TYPE_CHECKING:
+    from fedsiege.data.images import ImageDataset
 
 
 def with_copies(data: Labelled) -> tuple[Labelled, np.ndarray]:
@@ -77,10 +80,10 @@ class Scaling(AttackBase):
         """Return that inputs with the whole trigger shall get the target class."""
         return Goal(self.target, None, self.trigger.apply)
 
-    def check_images(self, shape: tuple[int, ...], classes: int) -> None:
-        """Refuse a target or a trigger outside images of `shape` with so many `classes` (ConfigError)."""
-        check_class(f"{self.name}.target", self.target, classes)
-        self.trigger.check(self.name, shape)
+    def check_images(self, images: ImageDataset) -> None:
+        """Refuse a target or a trigger outside the images (ConfigError)."""
+        check_class(f"{self.name}.target", self.target, len(images.classes))
+        self.trigger.check(self.name, images.shape)
 
     def mark(self, x: torch.Tensor, clients: np.ndarray, coalition: np.ndarray) -> torch.Tensor:
         """Return inputs ``(n, *shape)`` with the trigger that each one's owner uses.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from fedsiege.attacks.trigger import check_class
 from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, require
 from fedsiege.learners.base import Goal, Held, Labelled, Pairs
+
+if TYPE_CHECKING:
+    from fedsiege.data.images import ImageDataset
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,16 @@ class TargetedLabelFlip(AttackBase):
         """Return that samples of the source class shall get the target class."""
         return Goal(self.target, self.source)
 
-    def check_images(self, shape: tuple[int, ...], classes: int) -> None:
-        """Refuse classes that images with so many `classes` do not have (ConfigError)."""
+    def check_images(self, images: ImageDataset) -> None:
+        """Refuse classes that the images do not have (ConfigError)."""
+        self._check(len(images.classes))
+
+    def _check(self, classes: int) -> None:
         for field in ("source", "target"):
             check_class(f"{self.name}.{field}", getattr(self, field), classes)
 
     def poison(self, data: Held, rng: np.random.Generator) -> Pairs | Labelled:
         """Return the samples with the source class relabelled."""
         assert isinstance(data, Labelled)
-        self.check_images((), data.num_classes)
+        self._check(data.num_classes)
         return replace(data, y=torch.where(data.y == self.source, self.target, data.y))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from fedsiege.checks import is_count, is_real, require
-from fedsiege.data.federated import FederatedImages
 from fedsiege.errors import ConfigError
 
 Pixels = tuple[tuple[int, int], ...]
@@ -86,19 +84,3 @@ class Trigger:
 def check_class(field: str, value: int, classes: int) -> None:
     """Refuse a class that a data set of so many `classes` does not have (ConfigError that names `field`)."""
     require(value < classes, field, value, f"below the number of classes, {classes}")
-
-
-def check_reach(attack: Any, data: object) -> None:
-    """Refuse an attack whose classes or trigger lie outside the images that a federation holds.
-
-    Asked before the first round, so that nothing is computed in vain. An attack says so itself, in a method
-    ``check_images(shape, classes)``; one without it, and data that are not images, pass.
-
-    Raises
-    ------
-    ConfigError
-        Naming the attack's field and what is allowed.
-    """
-    check = getattr(attack, "check_images", None)
-    if check is not None and isinstance(data, FederatedImages):
-        check(data.dataset.shape, len(data.dataset.classes))

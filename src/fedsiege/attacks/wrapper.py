@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from fedsiege.attacks.base import Knowledge
 from fedsiege.capabilities import Capability
 from fedsiege.learners.base import Goal, Held, Labelled, Pairs, State
 from fedsiege.updates import ModelSpec
+
+if TYPE_CHECKING:
+    from fedsiege.data.images import ImageDataset
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,10 @@ class Wrapper:
         """Return what the wrapped attack wants."""
         return self.attack.goal()
 
-    def check_images(self, shape: tuple[int, ...], classes: int) -> None:
-        """Refuse a wrapped attack that aims outside such images (ConfigError)."""
-        check = getattr(self.attack, "check_images", None)
-        if check is not None:
-            check(shape, classes)
+    def check_images(self, images: ImageDataset) -> None:
+        """Refuse a wrapped attack that aims outside the images (ConfigError)."""
+        if check := getattr(self.attack, "check_images", None):
+            check(images)
 
     def poison(self, data: Held, rng: np.random.Generator) -> Pairs | Labelled:
         """Return the data that the wrapped attack poisons."""

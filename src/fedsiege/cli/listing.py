@@ -123,7 +123,8 @@ def _plugins(kind: Any, model: str | None) -> list[dict[str, Any]]:
 
 def _pairs(defense: Any, model: str | None) -> list[dict[str, Any]]:
     """One row an attack: whether it makes sense against a defense, where both can be played, and why not."""
-    from fedsiege.arena.pairs import doubt, never_rejects
+    from fedsiege.arena.pairs import doubt
+    from fedsiege.defenses.base import never_rejects
 
     models = [m for m in registry.entries("models").values() if model in (None, m.name)]
     found = []

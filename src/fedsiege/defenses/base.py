@@ -208,6 +208,9 @@ class DefenseBase:
         """Number of global models."""
         return 1
 
+    never_rejects: ClassVar[bool] = False
+    """Whether it rejects no upload (what no rule could use is rejected before it)."""
+
     @property
     def heeds(self) -> frozenset[Grant]:
         """What it makes use of if the threat model grants it; it is told nothing else."""
@@ -220,6 +223,11 @@ class DefenseBase:
     def client_half(self) -> ClientHalf | None:
         """Ask nothing of clients."""
         return None
+
+
+def never_rejects(defense: object) -> bool:
+    """Return whether a defense rejects no upload, but weighs, trims or clips; not of one that does not say."""
+    return bool(getattr(defense, "never_rejects", False))
 
 
 def heeded(defense: object) -> frozenset[Grant]:

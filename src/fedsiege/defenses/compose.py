@@ -18,6 +18,7 @@ from fedsiege.defenses.base import (
     Outcome,
     Verdicts,
     heeded,
+    never_rejects,
     shares,
 )
 from fedsiege.errors import ConfigError
@@ -86,6 +87,11 @@ class Pipeline:
     def expels(self) -> bool:
         """Whether any part expels clients."""
         return any(part.expels for part in self.parts)
+
+    @property
+    def never_rejects(self) -> bool:
+        """Whether no part rejects any upload."""
+        return all(map(never_rejects, self.parts))
 
     @property
     def heeds(self) -> frozenset[Grant]:

@@ -6,19 +6,21 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fedsiege import registry
 from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, require
-from fedsiege.defenses.base import Defense, DefenseBase, DefenseView, Grant, Outcome, heeded
-from fedsiege.defenses.reach import check_part
+from fedsiege.defenses.base import Defense, DefenseBase, DefenseView, Grant, Outcome, heeded, never_rejects
 from fedsiege.errors import ConfigError
 from fedsiege.fields import build
 from fedsiege.learners.base import State
 from fedsiege.updates import ModelSpec, UpdateBatch
+
+if TYPE_CHECKING:
+    from fedsiege.data.images import ImageDataset
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class FLCert(DefenseBase):
         if not isinstance(self.rule, str):
             settings = {field.name: getattr(inner, field.name) for field in dataclasses.fields(inner)}  # type: ignore[arg-type]
             object.__setattr__(self, "rule", {"name": inner.name, **settings})
+        object.__setattr__(self, "never_rejects", never_rejects(inner))
         # Each instance needs what its rule needs; the class keeps what all of them do, for `fedsiege list`.
         object.__setattr__(self, "needs", type(self).needs | inner.needs)
 
@@ -82,9 +85,10 @@ class FLCert(DefenseBase):
         """What the rule heeds; it is told the share of each group."""
         return heeded(self.inner)
 
-    def check_images(self, total: int) -> None:
-        """Refuse a rule that asks more of the training images than there are (ConfigError)."""
-        check_part(self.inner, total)
+    def check_images(self, images: ImageDataset) -> None:
+        """Refuse a rule that asks for more training images than there are (ConfigError)."""
+        if check := getattr(self.inner, "check_images", None):
+            check(images)
 
     def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
         """Return the state of one group's rule."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from fedsiege.defenses.geometry import products
 from fedsiege.errors import ConfigError
 from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
+
+if TYPE_CHECKING:
+    from fedsiege.data.images import ImageDataset
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,11 @@ class FLTrust(DefenseBase):
         """Check ranges."""
         require(is_count(self.samples) and self.samples >= 1, "fltrust.samples", self.samples, "an int of at least 1")
 
-    def check_images(self, total: int) -> None:
+    def check_images(self, images: ImageDataset) -> None:
         """Refuse more samples than there are training images (ConfigError)."""
-        require(
-            self.samples <= total, "fltrust.samples", self.samples, f"at most {total}, the number of training images"
-        )
+        total = len(images.train)
+        allowed = f"at most {total}, the number of training images"
+        require(self.samples <= total, "fltrust.samples", self.samples, allowed)
 
     def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
         """Average the uploads by trust, each scaled to the length of the server's update."""

@@ -83,6 +83,7 @@ class FLWBC(Filter):
     """
 
     name: ClassVar[str] = "fl-wbc"
+    never_rejects: ClassVar[bool] = True
     needs: ClassVar[frozenset[Capability]] = frozenset({"again"})
     scale: float = 0.4
 

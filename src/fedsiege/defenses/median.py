@@ -21,6 +21,7 @@ class Median(DefenseBase):
     """
 
     name: ClassVar[str] = "median"
+    never_rejects: ClassVar[bool] = True
 
     def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
         """Take the median of every coordinate; no upload is rejected."""

@@ -24,6 +24,7 @@ class FedAvg(Filter):
     """
 
     name: ClassVar[str] = "none"
+    never_rejects: ClassVar[bool] = True
 
     def judge(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Verdicts, State, Mapping[str, Any]]:
         """Accept everything."""

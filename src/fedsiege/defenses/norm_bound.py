@@ -34,6 +34,7 @@ class NormBound(DefenseBase):
     """
 
     name: ClassVar[str] = "normbound"
+    never_rejects: ClassVar[bool] = True
     bound: float | None = 0.1
     weighting: str = "samples"
 

@@ -30,6 +30,7 @@ class TrimmedMean(DefenseBase):
     """
 
     name: ClassVar[str] = "trimmedmean"
+    never_rejects: ClassVar[bool] = True
     trim: float | int | None = 0.1
 
     def __post_init__(self) -> None:

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import Attack, AttackView, Rehearsal
-from fedsiege.attacks.trigger import check_reach
 from fedsiege.defenses.base import Defense, DefenseView, heeded
 from fedsiege.defenses.gate import guarded_step
-from fedsiege.defenses.reach import check_images
 from fedsiege.errors import ConfigError, UploadError
 from fedsiege.federation.groups import Groups, Part, join
+from fedsiege.federation.reach import check_reach
 from fedsiege.federation.record import RoundRecord
 from fedsiege.federation.server import ServerConfig, ServerModel
 from fedsiege.learners.base import Job, Learner, RootLearner, State, Trained, VirtualLearner, VotingLearner
@@ -118,8 +117,8 @@ class Federation:
         server: ServerConfig,
         seed: int,
     ) -> None:
-        check_reach(attack, getattr(learner, "dataset", None))
-        check_images(defense, getattr(learner, "dataset", None))
+        for plugin in (attack, defense):
+            check_reach(plugin, getattr(learner, "dataset", None))
         self.learner, self.attack, self.defense = learner, attack, defense
         self.config, self.seed = config, seed
         n = learner.num_clients
@@ -264,10 +263,11 @@ class Federation:
         if "virtual" in self.defense.needs:
             virtual = cast(VirtualLearner, learner).virtual()
         heeds = heeded(self.defense)
-        told, norm, rate = self.told(clients) if "count" in heeds else None, None, model.config.lr
+        told = self.told(clients) if "count" in heeds else None
+        norm = None
         if "norm" in heeds and self.config.tell_norm and benign is not None and benign.size:
             norm = float(benign.mean())
-        return DefenseView(learner.spec, model, self.seed, round_, rate, told, root, virtual, norm)
+        return DefenseView(learner.spec, model, self.seed, round_, model.config.lr, told, root, virtual, norm)
 
     def _round(self, group: int, cohort: np.ndarray, round_: int) -> Part:
         """Train, attack and defend the clients of one global model, and apply what is left."""
