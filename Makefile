@@ -4,7 +4,7 @@
 #   make test    all tests, with coverage
 #   make lint    ruff and mypy
 #   make docs    this project's documentation (docs/_build/html)
-#   make bench   the benchmarks
+#   make bench   the benchmarks, but for benchmarks/killed_grid.py, which takes an hour
 #   make clean   remove what these made, the environment included
 
 PYTHON ?= python3
@@ -43,6 +43,8 @@ bench: $(VENV)/.flower
 	$(BIN)/python benchmarks/flower.py
 	$(BIN)/python benchmarks/local_training.py
 	$(BIN)/python benchmarks/reconstruction.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) build docs/_build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache

@@ -19,7 +19,7 @@ LAYERS = [
     {"federation", "flower"},
     {"attacks", "defenses", "learners"},
     {"updates", "data", "metrics", "optim", "kernels"},
-    {"capabilities", "errors", "rng", "registry", "source", "checks", "fields", "heap", "threads"},
+    {"capabilities", "errors", "files", "rng", "registry", "source", "checks", "fields", "heap", "threads"},
 ]
 """From the top; a part may import from its own layer and from those below."""
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from fedsiege.errors import ConfigError
 from fedsiege.kernels.norm_pool import norm_pool
-from fedsiege.threads import threads
+from fedsiege.threads import asked_threads, threads
 
 
 def run_a_kernel() -> None:
@@ -39,3 +40,21 @@ def test_threads_are_given_back_after_an_error_too() -> None:
     with pytest.raises(ValueError, match="stop"), threads(1):
         raise ValueError("stop")
     assert (torch.get_num_threads(), numba.get_num_threads()) == before
+
+
+@pytest.mark.parametrize("value", ["abc", "-1", "1.5", "2 "])
+def test_the_number_of_the_environment_is_checked(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDSIEGE_THREADS", value)
+    if value == "2 ":
+        assert asked_threads() == 2
+        return
+    with pytest.raises(ConfigError, match=f"FEDSIEGE_THREADS={value} must be a whole number"):
+        asked_threads()
+
+
+def test_without_a_number_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("", "0"):
+        monkeypatch.setenv("FEDSIEGE_THREADS", value)
+        assert asked_threads() == 0
+    monkeypatch.delenv("FEDSIEGE_THREADS")
+    assert asked_threads() == 0

@@ -113,7 +113,8 @@ class World:
         benign = np.setdiff1d(np.arange(1000, 1000 + cohort), coalition)[: max(cohort - present.size, 0)]
 
         def task(clients: np.ndarray, task: ItemTask) -> UpdateBatch:
-            return self.honest(clients, 7000 + round_)
+            asked = getattr(task, "alpha", 1.0) * getattr(task, "negatives", 1)
+            return self.honest(clients, 7000 + round_).scale(np.full(clients.size, asked))
 
         def rehearse(uploads: UpdateBatch) -> Rehearsal:
             whole = self.honest(np.concatenate([benign, uploads.clients]), round_)

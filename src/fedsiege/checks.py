@@ -37,6 +37,12 @@ def check_share(field: str, value: object, below: float = 1.0) -> None:
     require(is_count(value) or fraction, field, value, f"an int of at least 0 or a fraction in [0, {below:g})")
 
 
+def check_regularisation(dropout: object, l2: object) -> None:
+    """Check what a recommender is regularised with: a dropout rate in [0, 1), and λ of the L2 term, at least 0."""
+    require(is_real(dropout) and 0 <= float(dropout) < 1, "model.dropout", dropout, "a rate in [0, 1)")  # type: ignore[arg-type]
+    require(is_real(l2) and float(l2) >= 0, "model.l2", l2, "a number of at least 0")  # type: ignore[arg-type]
+
+
 def share_of(value: int | float, n: int) -> int:
     """Return a number of clients among `n`: an int as it is, a fraction rounded up.
 

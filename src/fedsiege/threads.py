@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numba
 import torch
+
+from fedsiege.errors import ConfigError
+
+VARIABLE = "FEDSIEGE_THREADS"
+"""Environment variable that says how many threads a run uses."""
+
+
+def asked_threads() -> int:
+    """Return the threads that ``FEDSIEGE_THREADS`` asks for, 0 if it is not set; ConfigError if that is no number."""
+    value = os.environ.get(VARIABLE, "").strip() or "0"
+    if not (value.isascii() and value.isdigit()):
+        raise ConfigError(f"{VARIABLE}={value} must be a whole number of threads; unset it to use all cores")
+    return int(value)
 
 
 def use_threads(count: int) -> None:

@@ -245,6 +245,16 @@ def test_what_is_wrong_with_a_card_is_named(tmp_path: Path, fields: dict[str, An
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("base", "said"), [("a.yaml", "builds on itself"), ("b.yaml", "builds on itself"), (5, "`base` must be the name")]
+)
+def test_a_base_is_another_card(base: object, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({"id": "a", "base": base}), encoding="utf-8")
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump({"id": "b", "base": "a.yaml"}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        load(str(tmp_path / "a.yaml"))
+
+
 def test_files_of_cards(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(TINY), "utf-8")

@@ -153,3 +153,11 @@ def test_names_of_folders() -> None:
     long = [slug("x" * 200 + end) for end in "ab"]
     assert len({*long}) == 2
     assert all(len(name) == 100 for name in long)
+
+
+def test_a_plain_entrant_beside_others_of_its_name_is_repeated_alone() -> None:
+    game = tiny(defenses=["krum", {"name": "krum", "byzantine": 3}], attacks=["lie"])
+    for cell in Plan(game, seeds=(0,)).cells(Path("r")):
+        words = shlex.split(cell.command or "")
+        spec = entrants([words[words.index("--defenses") + 1]], "defenses")
+        assert [c.path for c in Plan(game, ("lie",), spec, (0,)).cells(Path("r"))] == [cell.path]

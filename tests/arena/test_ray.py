@@ -206,6 +206,22 @@ def test_a_model_that_may_use_a_gpu_asks_for_a_share_where_there_is_one(
     assert fake.asked[1].get("num_gpus") == gpus
 
 
+def test_a_cluster_without_a_cpu_is_waited_for_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setattr("fedsiege.arena.ray.AGAIN", 0)
+    executor = RayCluster("auto")
+    assert [executor.free for _ in range(3)] == [0, 0, 0]
+    assert [record.message for record in caplog.records].count(
+        "no node of the Ray cluster has a CPU to run on; waiting for one (`ray start --address`)"
+    ) == 1
+    fake.resources = {"CPU": 2}
+    assert executor.free == 2
+    assert len(caplog.records) == 1
+
+
 def test_shares_of_all_tasks_fit() -> None:
     for gpus, tasks in ((1, 3), (2, 7), (1, 96), (8, 8)):
         assert share(gpus, tasks) * tasks <= gpus

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fedsiege import registry
 from fedsiege.arena import runs
+from fedsiege.arena.config import parse
 from fedsiege.arena.flags import was_told
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.record import read_record
 from fedsiege.arena.runs import best_round, execute
-from fedsiege.errors import RunError
+from fedsiege.errors import ConfigError, RunError
 from fedsiege.federation import checkpoint
 from tests.small import small
 
@@ -188,6 +190,19 @@ def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_round(finished: Path
 def test_a_folder_of_another_configuration_is_refused(finished: Path) -> None:
     with pytest.raises(RunError, match=r"another configuration.*'server'"):
         execute(small(server={"lr": 0.5}), finished)
+
+
+def test_a_plugin_that_is_no_longer_named_is_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_extra", dict(registry._extra))
+    (tmp_path / "mine.py").write_text(
+        "from fedsiege.defenses.none import FedAvg\n\n\nclass Mine(FedAvg):\n    name = 'mine'\n", encoding="utf-8"
+    )
+    values = small(federation={"rounds": 1, "evaluate_every": 1}).to_dict()
+    execute(parse({**values, "plugins": ["mine.py"]}, tmp_path), tmp_path / "run", threads=1)
+    with pytest.raises(RunError, match=r"another configuration.*'plugins'"):
+        execute(parse(values), tmp_path / "run", threads=1)
+    with pytest.raises(ConfigError, match="plugins must be a list of files"):
+        parse({**values, "plugins": "mine.py"}, tmp_path)
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:

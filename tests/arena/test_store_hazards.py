@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from fedsiege.arena import store
+from fedsiege.arena.card_store import keep
 from fedsiege.arena.export import frame, write
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.grid import Cell, run_cells
@@ -30,6 +31,7 @@ from fedsiege.arena.index import FILE, Line
 from fedsiege.arena.runs import execute
 from fedsiege.arena.store import Store
 from fedsiege.errors import RunError
+from tests.arena.games import tiny
 from tests.arena.stored import failed, finished, grid
 from tests.small import small
 
@@ -486,3 +488,45 @@ def test_nothing_is_said_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
     assert said.err.startswith("note: ")
+
+
+def test_a_folder_that_is_closed_is_one_clear_error_and_no_finished_cell(readable: Path) -> None:
+    grid(readable)
+    cell = next(readable.rglob("result.json")).parent
+    folder = RunFolder(cell)
+    assert folder.finished
+    cell.chmod(0o000)
+
+    def ask() -> Any:
+        said = []
+        for look in (lambda: folder.finished, folder.read_config, folder.read_result, folder.read_environment):
+            try:
+                look()
+            except RunError as error:
+                said.append(str(error))
+        return said
+
+    said = as_another(ask)
+    assert len(said) == 4
+    assert all(f"cannot look into {cell}" in text and "ask its owner" in text for text in said)
+
+
+@pytest.mark.parametrize("how", ["a file in the way", "closed"])
+def test_a_grid_that_cannot_write_is_one_clear_error(how: str, readable: Path) -> None:
+    root = readable / "out"
+    if how == "closed":
+        root.mkdir()
+        root.chmod(0o555)
+    else:
+        root.write_text("", encoding="utf-8")
+    errors = as_another(lambda: _raised(lambda: keep(tiny(), root)))
+    assert errors.startswith("RunError: cannot make folder")
+    assert str(root) in errors
+
+
+def _raised(call: Callable[[], Any]) -> str:
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"

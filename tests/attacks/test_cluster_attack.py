@@ -133,6 +133,16 @@ def test_the_published_form_divides_by_k_and_reaches_the_threshold_one_step_earl
         a, b = early._adapt(a, float(loss)), late._adapt(b, float(loss))
         steps.append((a["clusters"] != 2, b["clusters"] != 2))
     assert [x for x, _ in steps].index(True) + 1 == [y for _, y in steps].index(True)
+    # From 2 clusters of at most 50 the next number is 2 + sqrt(48) = 8.93.
+    found = []
+    for attack in (early, late):
+        state = start
+        for loss in range(1, 5):
+            state = attack._adapt(state, float(loss))
+            if state["clusters"] != 2:
+                found.append(state["clusters"])
+                break
+    assert found == [9, 8]
 
 
 def test_with_cl_the_contrastive_gradient_is_added_before_bounding() -> None:
@@ -141,7 +151,8 @@ def test_with_cl_the_contrastive_gradient_is_added_before_bounding() -> None:
     crafted, _, view = run(attack, world, present)
     table = world.model.table("items")
     centroids, labels = lloyd(table, 3, view.rng(1))
-    task = view.task(present, _task(attack)).blocks["items"].dense()[0]
+    # The world's clients answer by the weight and the negatives that they are asked for: 0.5 and 4.
+    task = 2.0 * world.honest(present, 7001).blocks["items"].dense()[0]
     # With a bound beyond reach nothing is clipped, and the upload is minus the sum of both gradients.
     np.testing.assert_allclose(
         crafted.blocks["items"].dense()[0].numpy(),
@@ -149,12 +160,6 @@ def test_with_cl_the_contrastive_gradient_is_added_before_bounding() -> None:
         rtol=1e-4,
         atol=1e-6,
     )
-
-
-def _task(attack: ClusterAttackCL):
-    from fedsiege.learners.contrastive import ContrastiveTask
-
-    return ContrastiveTask(attack.alpha, attack.negatives)
 
 
 def test_lloyd_is_at_rest_where_it_stops() -> None:
@@ -173,10 +178,24 @@ def test_lloyd_keeps_empty_clusters_and_caps_k() -> None:
     assert set(labels.tolist()) == {0}
 
 
-@pytest.mark.parametrize("options", [{"clusters": 0}, {"clusters": 60}, {"decay": 1.0}])
+NOT_ALLOWED = [
+    {"clusters": 0}, {"clusters": 60}, {"decay": 1.0}, {"threshold": 0}, {"threshold": -5}, {"spread": -3.0},
+    {"spread": math.nan}, {"norms": "al"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", NOT_ALLOWED, ids=str)
 def test_ranges_are_checked(options: dict) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=f"clusterattack.{next(iter(options))}"):
         ClusterAttack(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"alpha": -1.0}, {"alpha": math.nan}, {"negatives": 0}, {"negatives": -1}], ids=str
+)
+def test_ranges_of_the_contrastive_task_are_checked(options: dict) -> None:
+    with pytest.raises(ConfigError, match=rf"clusterattack\+cl.{next(iter(options))}"):
+        ClusterAttackCL(**options)
 
 
 def test_a_model_without_items_is_refused() -> None:

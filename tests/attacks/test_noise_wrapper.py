@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from fedsiege.arena.config import named, plugin
 from fedsiege.attacks.adaptive_wrapper import Adaptive
@@ -119,3 +120,19 @@ def test_configurations_and_their_mistakes() -> None:
     for wrong in (NoAttack(), SameNorm(LIE())):
         with pytest.raises(ConfigError, match="malicious and not noise"):
             SameNorm(wrong)
+
+
+def test_every_direction_is_as_likely_as_any_other() -> None:
+    # Coordinates of a uniform direction in so many dimensions are normal; uniform ones would have a kurtosis of 1.8.
+    attack = SameNorm(Double(factors=(1.0,)))
+    wide = World(items=4000, dim=16)
+    one = np.array([101])
+    view = wide.attack_view(attack, one, COALITION, cohort=15)
+    noise, _ = attack.step(wide.honest(one), {}, view)
+    x = flat(noise)[0]
+    x = x[x != 0]
+    assert x.size > 5000
+    z = x / np.sqrt((x**2).mean())
+    assert abs(z.mean()) < 4 / np.sqrt(x.size)
+    assert (z**4).mean() == pytest.approx(3, abs=4 * np.sqrt(96 / x.size))
+    assert kstest(z, "norm").pvalue > 1e-3

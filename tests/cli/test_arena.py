@@ -202,3 +202,35 @@ def test_a_mean_over_some_of_the_seeds_says_so(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_a_file_where_runs_should_go_is_one_line(fedsiege: Callable, card: Path) -> None:
+    Path("taken").write_text("", "utf-8")
+    said = fedsiege("arena", "--card", card, "--out", "taken")
+    assert said.status == 2
+    assert said.err.startswith("error: cannot make folder taken")
+
+
+def test_the_runs_of_a_dry_run_are_listed_with_their_folders(fedsiege: Callable, card: Path) -> None:
+    lines = fedsiege("arena", "--card", card, "--out", "r", "--dry-run").out.splitlines()
+    found = json.loads(fedsiege("arena", "--card", card, "--out", "r", "--dry-run", "--json").out)
+    folders = [row["folder"] for row in found]
+    assert [line.split()[-1] for line in lines] == folders
+
+
+@pytest.mark.parametrize("where", ["local", "10.0.0.1:6379"])
+def test_a_grid_goes_to_the_ray_cluster_that_is_named(
+    where: str, fedsiege: Callable, card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    class Cluster(Here):
+        def __init__(self, address: str | None, jobs: int | None) -> None:
+            super().__init__()
+            asked.append((address, jobs))
+
+    monkeypatch.setattr("fedsiege.arena.ray.RayCluster", Cluster)
+    said = fedsiege("arena", "--card", card, "--seeds", 0, "--out", "r", "--ray", where, "--jobs", 3)
+    assert said.status == 0, said.err
+    assert asked == [(None if where == "local" else where, 3)]
+    assert said.err.count("finished") == 4

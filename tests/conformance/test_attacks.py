@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedsiege import registry
 from fedsiege.attacks import Attack, Knowledge
 from fedsiege.errors import KnowledgeError
 from fedsiege.rng import generator
@@ -183,3 +184,8 @@ def test_any_coalition_and_cohort(attack: Attack, present: int, size: int, cohor
     crafted.check(world.spec)
     np.testing.assert_array_equal(crafted.clients, here)
     assert crafted.finite.all()
+
+
+def test_every_registered_attack_is_examined() -> None:
+    names = {part.name for one in ATTACKS for part in getattr(one, "parts", (one,))}
+    assert set(registry.entries("attacks")) <= names

@@ -11,7 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedsiege import registry
 from fedsiege.defenses import Defense, Outcome
+from fedsiege.defenses.gate import guarded_step
 from fedsiege.rng import generator
 from fedsiege.updates import Delta, UpdateBatch
 from tests.conformance.catalogue import DEFENSES, OWN_MEASURE, TABLE_ONLY, label
@@ -211,12 +213,11 @@ def test_an_expelled_client_stays_out_while_others_go_on(defense: Defense) -> No
 @every
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_unusable_uploads_are_rejected_before_any_rule(defense: Defense, value: float) -> None:
-    gate = pytest.importorskip("fedsiege.defenses.gate")
     world = World()
     good = world.honest(CLIENTS)
     bad = with_upload(with_upload(good, 2, value), 7, value)
     state = defense.init(world.spec, generator(0, "defense-init"))
-    outcome, after = gate.guarded_step(defense, bad, state, world.defense_view())
+    outcome, after = guarded_step(defense, bad, state, world.defense_view())
     v = outcome.verdicts
     assert [i for i, reason in enumerate(v.reason) if reason == "non-finite"] == [2, 7]
     assert not v.accepted[[2, 7]].any()
@@ -230,11 +231,10 @@ def test_unusable_uploads_are_rejected_before_any_rule(defense: Defense, value: 
 
 @every
 def test_a_round_of_unusable_uploads_leaves_the_model(defense: Defense) -> None:
-    gate = pytest.importorskip("fedsiege.defenses.gate")
     world = World()
     state = defense.init(world.spec, generator(0, "defense-init"))
     bad = with_upload(world.honest(CLIENTS[:1]), 0, np.nan)
-    outcome, after = gate.guarded_step(defense, bad, state, world.defense_view())
+    outcome, after = guarded_step(defense, bad, state, world.defense_view())
     assert outcome.delta is None
     assert outcome.verdicts.reason == ("non-finite",)
     assert fingerprint(after) == fingerprint(state)
@@ -283,3 +283,8 @@ def test_the_client_half_is_addressed_by_client(defense: Defense) -> None:
     assert fingerprint(other) != fingerprint(whole)
     none = np.array([], np.int64)
     assert half.transform(now.select(none), later.select(none), 3, 8).n == 0
+
+
+def test_every_registered_defense_is_examined() -> None:
+    names = {part.name for one in DEFENSES for part in getattr(one, "parts", (one,))}
+    assert set(registry.entries("defenses")) <= names

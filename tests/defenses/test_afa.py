@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from math import comb
 from typing import Any
 
@@ -23,13 +24,18 @@ def step(defense: AFA, updates: UpdateBatch, state: Any = None) -> tuple[Outcome
     return defense.step(updates, state, WORLD.defense_view())
 
 
-def naive(x: np.ndarray, counts: np.ndarray, good: np.ndarray, width: float, widen: float) -> tuple[list[int], Any]:
-    """Algorithm 1, upload by upload."""
+def naive(
+    x: np.ndarray, counts: np.ndarray, good: np.ndarray, width: float, widen: float
+) -> tuple[list[int], Any, Any]:
+    """Algorithm 1, upload by upload; returns who is left, their mean, and everyone's last similarity."""
     left = list(range(len(x)))
+    score = [math.nan] * len(x)
     while True:
         total = sum(good[k] * counts[k] for k in left)
         mean = sum((good[k] * counts[k] / total) * x[k] for k in left)
         s = {k: float(x[k] @ mean / np.linalg.norm(x[k]) / np.linalg.norm(mean)) for k in left}
+        for k, value in s.items():
+            score[k] = value
         values = list(s.values())
         mu, median, sigma = np.mean(values), np.median(values), np.std(values)
         if mu < median:
@@ -37,7 +43,7 @@ def naive(x: np.ndarray, counts: np.ndarray, good: np.ndarray, width: float, wid
         else:
             bad = [k for k in left if s[k] > median + width * sigma]
         if not bad:
-            return left, mean
+            return left, mean, score
         left = [k for k in left if k not in bad]
         width += widen
 
@@ -65,7 +71,8 @@ def test_it_is_algorithm_1(seed: int, width: float, widen: float) -> None:
     rounds = {str(i): [int(rng.integers(0, 9)), int(rng.integers(0, 4))] for i in range(15)}
     good = np.array([(3 + g) / (6 + g + b) for g, b in [rounds.get(str(i), [0, 0]) for i in range(20)]])
     outcome, state = step(AFA(width=width, widen=widen), batch(x, counts=counts), {"rounds": rounds})
-    left, mean = naive(x, counts, good, width, widen)
+    left, mean, score = naive(x, counts, good, width, widen)
+    np.testing.assert_allclose(outcome.verdicts.score, score, rtol=1e-9)
     assert np.flatnonzero(outcome.verdicts.accepted).tolist() == left
     np.testing.assert_allclose(aggregate(outcome), mean, rtol=1e-9)
     for i in range(20):
@@ -136,9 +143,13 @@ def test_edges(x: np.ndarray) -> None:
     np.testing.assert_allclose(aggregate(outcome), x.mean(0))
 
 
-def test_at_least_half_stay() -> None:
+def test_at_least_half_stay_in_each_pass() -> None:
+    # Of one pass, and of many somebody: a band that widens at once ends after the first.
     for seed in range(10):
         x = np.random.default_rng(seed).normal(size=(11, 6))
+        outcome, _ = step(AFA(width=1e-6, widen=1e9), batch(x))
+        assert outcome.info["passes"] == 2
+        assert 6 <= outcome.verdicts.accepted.sum() < 11
         outcome, _ = step(AFA(width=1e-6, widen=0.0), batch(x))
         assert outcome.verdicts.accepted.any()
 

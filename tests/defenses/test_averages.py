@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
+from fedsiege.defenses.base import shares
 from fedsiege.defenses.none import FedAvg
 from fedsiege.defenses.norm_bound import NormBound
 from fedsiege.errors import ConfigError
@@ -76,3 +78,11 @@ def test_ranges(bound: float) -> None:
         NormBound(weighting="sample")
     with pytest.raises(ConfigError, match=r"none\.weighting"):
         FedAvg(weighting="")
+
+
+@pytest.mark.parametrize("counts", [[1e308, 1e308, 5.0], [1e308, 1e308, 1e308], [1.7e308, 0.0, 1.7e308]])
+def test_claims_that_add_up_to_infinity_leave_weights_that_sum_to_one(counts: list[float]) -> None:
+    updates = replace(World().honest(np.arange(3)), counts=np.array(counts))
+    weight = shares(updates, np.ones(3, bool), "samples")
+    exact = [Fraction(c) / sum(map(Fraction, counts)) for c in counts]
+    np.testing.assert_allclose(weight, [float(x) for x in exact], atol=1e-15)

@@ -39,6 +39,37 @@ def test_two_groups_are_those_of_average_linkage(seed: int) -> None:
     assert within == pytest.approx(np.mean(inner) if inner else 0.0)
 
 
+def naive_filter(x: np.ndarray, gap: float) -> tuple[list[bool], list[float]]:
+    """The whole rule by loops: who is kept, and everyone's mean distance to the others."""
+    n = len(x)
+    d = np.array([[1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for b in x] for a in x])
+    scores = [sum(d[i, j] for j in range(n) if j != i) / (n - 1) for i in range(n)]
+    groups = naive_groups(d)
+    between = np.mean([d[i, j] for i in groups[0] for j in groups[1]])
+    pairs = [d[i, j] for g in groups for i in g for j in g if i < j]
+    if between - (np.mean(pairs) if pairs else 0.0) <= gap:
+        return [True] * n, scores
+
+    def rank(group: set[int]) -> tuple[int, float, int]:
+        return -len(group), sum(d[i, j] for i in group for j in group), min(group)
+
+    kept = min(groups, key=rank)
+    return [i in kept for i in range(n)], scores
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("gap", [0.0, 0.25, 1.0])
+def test_the_filter_is_what_the_loops_say(seed: int, gap: float) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 14))
+    x = rng.normal(size=(n, 8)) + 2 * rng.normal(size=8) * rng.choice([-1, 1], n)[:, None]
+    outcome = run(Clustering(gap=gap), batch(x))
+    kept, scores = naive_filter(x, gap)
+    assert outcome.verdicts.accepted.tolist() == kept
+    np.testing.assert_allclose(outcome.verdicts.score, scores, rtol=1e-9)
+    np.testing.assert_allclose(aggregate(outcome), x[kept].mean(0), rtol=1e-9)
+
+
 def planted(n: int = 20, bad: int = 6, opposite: float = -1.0) -> np.ndarray:
     rng = np.random.default_rng(2)
     common = rng.normal(size=300)

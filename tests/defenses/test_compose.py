@@ -9,9 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from fedsiege.defenses.afa import AFA
 from fedsiege.defenses.base import ClientHalf, DefenseBase, DefenseView, Filter, Outcome, Verdicts
 from fedsiege.defenses.compose import Halves, Pipeline, compose
+from fedsiege.defenses.contra import Contra
 from fedsiege.defenses.fl_wbc import FLWBC
+from fedsiege.defenses.flame import Flame
 from fedsiege.defenses.gate import guarded_step
 from fedsiege.defenses.median import Median
 from fedsiege.defenses.multi_krum import MultiKrum
@@ -141,3 +144,11 @@ def test_the_base_asks_nothing() -> None:
     assert half.transform(updates, None, 0, 1) is updates
     assert not half.transforms
     assert not half.wants_next
+
+
+@pytest.mark.parametrize("last", [Flame(noise=0.0), Contra(), AFA()], ids=lambda d: d.name)
+def test_behind_a_joint_filter_a_rule_that_aggregates_in_its_own_way_still_does(last: Any) -> None:
+    outcome, _ = step(Pipeline((Ban(clients=(1, 2), joint=True), last)))
+    alone, _ = step(last, WORLD.honest(np.setdiff1d(CLIENTS, [1, 2])))
+    same(outcome.delta, alone.delta)
+    assert np.flatnonzero(~outcome.verdicts.accepted).tolist()[:2] == [1, 2]

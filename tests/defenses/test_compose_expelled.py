@@ -105,3 +105,28 @@ def test_without_an_expelling_part_nobody_is() -> None:
     verdicts = judged(Pipeline((MultiKrum(), Median())), WORLD.honest(CLIENTS))
     assert verdicts.expelled is None
     assert not verdicts.restart
+
+
+def test_whoever_is_found_while_unseen_but_takes_part_is_expelled_and_not_absent() -> None:
+    # 4 is rejected before the detector sees it, 77 is not in the round.
+    found = Expel(clients=(2,), absent=(4, 77))
+    verdicts = judged(Pipeline((Reject(clients=(4,)), found)), WORLD.honest(CLIENTS))
+    assert expelled(verdicts) == [2, 4]
+    assert verdicts.absent == (77,)
+    # The gate keeps an upload that is not finite from the detector.
+    broken = WORLD.honest(CLIENTS).scale(np.where(CLIENTS == 4, np.nan, 1.0))
+    verdicts = judged(found, broken)
+    assert expelled(verdicts) == [2, 4]
+    assert verdicts.absent == (77,)
+    assert verdicts.reason[4] == "non-finite"
+
+
+@dataclass(frozen=True)
+class Reject(Filter):
+    """Rejects the clients it is given, for this round."""
+
+    name: ClassVar[str] = "reject"
+    clients: tuple[int, ...] = ()
+
+    def judge(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Verdicts, State, Mapping[str, Any]]:
+        return Verdicts.of(~np.isin(updates.clients, self.clients), np.zeros(updates.n), "rejected"), state, {}

@@ -121,3 +121,21 @@ def test_ranges(bad: dict[str, Any]) -> None:
         Contra(**bad)
     with pytest.raises(ConfigError, match=r"contra\.memory"):
         Contra(memory=1)  # type: ignore[arg-type]
+
+
+def test_with_memory_it_is_the_loops_on_summed_uploads() -> None:
+    defense, state = Contra(neighbours=3, threshold=0.3, penalty=0.2, memory=True), None
+    total, reputation = np.zeros((20, 300)), [1.0] * 20
+    for round_ in range(4):
+        x = sybils(round_).astype(np.float32).astype(np.float64)
+        present = np.arange(20) if round_ != 2 else np.array([15, 3, 8, 0, 1, 11])
+        total[present] += x[present]
+        outcome, state = step(defense, batch(x).select(present), state)
+        tau, after, weight = naive(total[present], [reputation[i] for i in present], 3, 0.3, 0.2)
+        for i, value in zip(present, after):
+            reputation[i] = value
+        np.testing.assert_allclose(outcome.verdicts.score, tau, rtol=1e-4)
+        np.testing.assert_allclose(outcome.verdicts.weight, weight, atol=1e-4)
+        np.testing.assert_allclose([state["reputation"][str(i)] for i in present], after)
+        for i in present:
+            np.testing.assert_allclose(state["sums"][str(i)].numpy(), total[i], rtol=1e-5, atol=1e-5)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
+
 import numpy as np
 import pytest
 import torch
 
 from fedsiege.defenses import uniformity
 from fedsiege.defenses.base import DefenseView
+from fedsiege.defenses.gap import GapTest
 from fedsiege.defenses.union import Union
 from fedsiege.defenses.union_memory import UnionMemory, robust_z
 from fedsiege.errors import ConfigError
@@ -125,6 +128,39 @@ def test_without_a_second_cluster_nothing_is_rejected() -> None:
     assert not any(fired)
 
 
+@pytest.mark.parametrize(
+    ("scores", "minor"),
+    [
+        ([0.0] * 3 + [1.0] * 7, [0, 1, 2]),
+        ([0.0] * 7 + [1.0] * 3, [7, 8, 9]),
+        ([0.0] * 5 + [1.0] * 5, [0, 1, 2, 3, 4]),
+    ],
+    ids=["lower", "upper", "a tie goes to the less uniform"],
+)
+def test_the_smaller_cluster_is_rejected(
+    scores: list[float], minor: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedsiege.defenses.union.scores", lambda *a: np.array(scores))
+    verdicts, _, info = Union().judge(uploads(10), {}, view(server()))
+    assert info["fired"]
+    assert np.flatnonzero(~verdicts.accepted).tolist() == minor
+    assert verdicts.score.tolist() == scores
+
+
+@pytest.mark.parametrize("told", [None, 0, 1, 2, 3, 20])
+def test_as_published_a_cluster_of_at_most_so_many_goes_though_the_test_is_silent(
+    told: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = np.linspace(0.0, 1.0, 20)
+    scores[:2] -= 0.02
+    silent = GapTest(fired=False, lower=np.arange(20) < 2, gap1=0.0, gap2=0.0, s2=0.0)
+    monkeypatch.setattr("fedsiege.defenses.union.unsquared_scores", lambda *a: scores)
+    monkeypatch.setattr("fedsiege.defenses.union.gap_test", lambda *a: silent)
+    verdicts, _, info = Union(as_published=True).judge(uploads(20), {}, view(server(), told=told))
+    assert info["fired"] == (told is not None and told >= 2)
+    assert np.flatnonzero(~verdicts.accepted).tolist() == ([0, 1] if info["fired"] else [])
+
+
 def test_as_published_rejects_small_clusters_only_if_it_is_told_how_many_attack() -> None:
     model, updates = server(), uploads(20)
     plain = Union(as_published=True, samples=30)
@@ -158,6 +194,67 @@ def test_memory_gathers_evidence_against_a_client_that_hides_in_the_noise(monkey
     assert set(state["evidence"]) == {0}
 
 
+def memory_by_loop(rounds: list[list[float]], outlier: float, drift: float, limit: float) -> list[list[int]]:
+    """Median, deviation and CUSUM client by client; returns who is rejected in each round."""
+    held = [0.0] * len(rounds[0])
+    out = []
+    for scores in rounds:
+        middle = statistics.median(scores)
+        spread = 1.4826 * statistics.median(abs(s - middle) for s in scores)
+        rejected = []
+        for k, s in enumerate(scores):
+            z = (s - middle) / spread if spread > 0 else 0.0
+            held[k] = max(0.0, held[k] + min(-z - drift, outlier))
+            if z < -outlier or (held[k] > limit and z < -1.0):
+                rejected.append(k)
+        out.append(rejected)
+    return out
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("outlier", "drift", "evidence"), [(4.0, 2.5, 3.0), (1.5, 0.4, 0.7), (2.0, 0.1, 0.5)])
+def test_memory_is_a_robust_outlier_test_and_a_capped_cusum(
+    seed: int, outlier: float, drift: float, evidence: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(seed)
+    rounds = rng.normal(size=(12, 15))
+    rounds[:, 0] -= 1.5  # one that is always low
+    rounds[3, 1] = -50.0  # one whose evidence must not grow beyond `outlier` in a round
+    rounds[5] = 2.0  # no deviation at all
+    rounds[7] = np.round(rounds[7])  # ties
+    feed = iter(rounds)
+    monkeypatch.setattr("fedsiege.defenses.union_memory.scores", lambda *a: next(feed).copy())
+    defense, model, got = UnionMemory(outlier=outlier, drift=drift, evidence=evidence), server(), []
+    state = defense.init(SPEC, np.random.default_rng(0))
+    for _ in rounds:
+        verdicts, state, _ = defense.judge(uploads(15), state, view(model))
+        got.append(np.flatnonzero(~verdicts.accepted).tolist())
+    assert got == memory_by_loop(rounds.tolist(), outlier, drift, evidence)
+    assert any(got)
+
+
+@pytest.mark.parametrize("simulate", ["sgd", "adam"])
+def test_in_a_large_catalog_level_and_spread_come_from_a_sample(simulate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, updates = server(), uploads(6)
+    whole = uniformity.scores(updates, view(model), None, simulate)  # type: ignore[arg-type]
+    monkeypatch.setattr(uniformity, "REFERENCE", 10)
+    ours = uniformity.scores(updates, view(model), None, simulate)  # type: ignore[arg-type]
+    before = model.table("items").double().numpy().copy()
+    if simulate == "adam":
+        before += model.look_ahead("items", np.arange(40), None)
+    drawn = before[view(model).rng(0).integers(0, 40, 10)]
+    middle = drawn.mean(0)
+    spread = ((drawn - middle) ** 2).sum() / 10
+    for i in range(6):
+        table = after(model, updates, i, simulate)
+        squares, shift = 40 * spread, np.zeros(6)
+        for row in updates.select(np.array([i])).blocks["items"].arrays[1]:  # type: ignore[union-attr]
+            squares += ((table[row] - middle) ** 2).sum() - ((before[row] - middle) ** 2).sum()
+            shift += table[row] - before[row]
+        assert ours[i] == pytest.approx(2 / 39 * (squares - (shift**2).sum() / 40), rel=1e-4)
+    assert not np.allclose(ours, whole, rtol=1e-3)
+
+
 def test_memory_does_not_judge_a_handful() -> None:
     model, updates = attacked(7)
     verdicts, _, _ = UnionMemory().judge(updates, {"evidence": {}}, view(model))
@@ -169,10 +266,21 @@ def test_robust_z_of_equal_scores_is_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Union(samples=1), lambda: Union(references=0), lambda: UnionMemory(drift=0.0)]
+    ("make", "name"),
+    [
+        (lambda: Union(samples=1), "union.samples"),
+        (lambda: Union(references=0), "union.references"),
+        (lambda: Union(negatives=0), "union.negatives"),
+        (lambda: Union(negatives=-1), "union.negatives"),
+        (lambda: Union(alpha=float("nan")), "union.alpha"),
+        (lambda: Union(simulate="sdg"), "union.simulate"),  # type: ignore[arg-type]
+        (lambda: UnionMemory(drift=0.0), "union-memory.drift"),
+        (lambda: UnionMemory(negatives=0), "union-memory.negatives"),
+        (lambda: UnionMemory(simulate="sdg"), "union-memory.simulate"),  # type: ignore[arg-type]
+    ],
 )
-def test_ranges_are_checked(make: object) -> None:
-    with pytest.raises(ConfigError):
+def test_ranges_are_checked(make: object, name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
         make()  # type: ignore[operator]
 
 

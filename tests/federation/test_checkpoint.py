@@ -40,11 +40,3 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, str(tmp_path / "state"))
     with pytest.raises(RunError, match="not of format"):
         checkpoint.load(tmp_path / "state")
-
-
-def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
-    checkpoint.write_atomic(tmp_path / "file", b"old")
-    with pytest.raises(RunError, match="cannot write"):
-        checkpoint.write_atomic(tmp_path / "missing" / "file", b"new")
-    assert (tmp_path / "file").read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]

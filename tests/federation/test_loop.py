@@ -203,7 +203,17 @@ def test_a_setting_that_older_runs_lack_leaves_their_hashes_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "name"), [({"cohort": 0}, "cohort"), ({"malicious": 1.0}, "malicious"), ({"rounds": 0}, "rounds")]
+    ("options", "name"),
+    [
+        ({"cohort": 0}, "cohort"),
+        ({"malicious": 1.0}, "malicious"),
+        ({"rounds": 0}, "rounds"),
+        ({"cutoffs": ()}, "cutoffs"),
+        ({"cutoffs": (5, 0)}, "cutoffs"),
+        ({"evaluate_users": 0}, "evaluate_users"),
+        ({"evaluate_users": -1}, "evaluate_users"),
+        ({"project_every": -1}, "project_every"),
+    ],
 )
 def test_ranges_are_checked(options: dict[str, float], name: str) -> None:
     with pytest.raises(ConfigError, match=f"federation.{name}"):
@@ -315,3 +325,25 @@ def test_whoever_is_found_while_absent_is_drawn_no_more() -> None:
     assert np.flatnonzero(run.expelled).tolist() == gone
     assert not any(set(gone) & set(record["cohort"]) for record in records[3:])
     assert any(set(gone) & set(record["cohort"]) for record in records[:3])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e20])
+def test_an_honest_client_that_diverged_is_no_measure_of_the_norm(bad: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    sections = {"attack": "gaussian", "defense": {"name": "normbound", "bound": None}}
+    made = federation(**sections, federation={"tell_norm": True, "malicious": 0.3})
+    plain = made.learner.train
+    sound: list[float] = []
+
+    def train(model: object, job: object) -> object:
+        trained = plain(model, job)
+        good = ~made.is_malicious[trained.updates.clients]
+        if not good.any():  # the attacker asks what its own clients would do
+            return trained
+        factor = np.ones(trained.updates.n)
+        factor[np.flatnonzero(good)[0]] = bad
+        sound.extend(trained.updates.norms[good][1:].tolist())
+        return replace(trained, updates=trained.updates.scale(factor))
+
+    monkeypatch.setattr(made.learner, "train", train)
+    record = made.step()
+    assert record.info["bound"] == pytest.approx(np.mean(sound), rel=1e-6)

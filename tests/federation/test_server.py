@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedsiege.errors import ConfigError
 from fedsiege.federation.server import ServerConfig, ServerModel
 from fedsiege.updates import BlockSpec, Delta, DenseBlock, ModelSpec, RowBlock
 
@@ -60,9 +61,10 @@ def test_equals_torch_optim(config, decay, dtype):
         assert torch.equal(value, model.param(name))
 
 
+@pytest.mark.parametrize("decay", DECAYS)
 @pytest.mark.parametrize("config", [ADAM, SGD])
-def test_look_ahead_is_the_next_step(config):
-    model = ServerModel(SPEC, params(), config)
+def test_look_ahead_is_the_next_step(config, decay):
+    model = ServerModel(SPEC, params(), config, decay)
     for round_ in range(1, 9):
         model.apply(delta(round_))
     block = delta(9)["items"]
@@ -99,3 +101,18 @@ def test_a_snapshot_is_a_copy():
     shot = model.snapshot()
     model.apply(delta(1))
     assert all(torch.equal(shot[name], value) for name, value in params().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"lr": -1.0}, "lr"),
+        ({"lr": float("nan")}, "lr"),
+        ({"betas": (1.0, 0.999)}, "betas"),
+        ({"betas": (0.9, -0.1)}, "betas"),
+        ({"eps": 0.0}, "eps"),
+    ],
+)
+def test_ranges_are_checked(options, name):
+    with pytest.raises(ConfigError, match=f"server.{name}"):
+        ServerConfig(**options)

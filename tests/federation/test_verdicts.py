@@ -277,3 +277,15 @@ def test_a_fraction_of_clients_makes_a_cohort() -> None:
     for wrong in (1.5, 0.0, 0):
         with pytest.raises(ConfigError, match="cohort"):
             federation(FedAvg(), cohort=wrong)
+
+
+def test_only_the_groups_that_ask_for_it_start_over() -> None:
+    f = federation(Pipeline((Banisher(at=2, restart=True), FLCert(groups=4))))
+    asking = sorted({int(f.groups.of_client[client]) for client in (2, 7)})
+    assert 0 < len(asking) < 4
+    initial = f._initial_models()[0].snapshot()
+    records = [f.step() for _ in range(2)]
+    assert [r.verdicts.restart for r in records] == [False, True]
+    fresh = [all(torch.equal(model.param(name), value) for name, value in initial.items()) for model in f.models]
+    assert [g for g, is_fresh in enumerate(fresh) if is_fresh] == asking
+    assert [model.clock for model in f.models] == [0 if g in asking else 2 for g in range(4)]

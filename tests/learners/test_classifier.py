@@ -157,6 +157,22 @@ def test_the_root_update_is_that_of_as_many_clean_samples_and_the_same_data_each
         torch.testing.assert_close(block.dense(), second.blocks[name].dense(), rtol=1e-4, atol=1e-7)
 
 
+def test_the_root_update_is_one_step_on_the_samples_that_the_seed_draws() -> None:
+    made = learner(MLPConfig(together="never", batch=1000, lr=0.1))
+    model = view(made)
+    train = made.dataset.dataset.train
+    chosen = generator(made.seed, "root").permutation(train.labels.size)[:30]
+    x = torch.from_numpy(made.dataset.dataset.normalised("train"))[chosen].double()
+    y = torch.from_numpy(np.asarray(train.labels)[chosen]).long()
+    start = {name: model.param(name).double().clone().requires_grad_() for name in made.spec.names}
+    loss = torch.nn.functional.cross_entropy(torch.func.functional_call(made.module.double(), start, (x,)), y)
+    gradient = torch.autograd.grad(loss, list(start.values()))
+    made.module.float()
+    update = made.root_update(model, 30, 1)
+    for name, slope in zip(start, gradient):
+        torch.testing.assert_close(update.blocks[name].dense()[0].double(), -0.1 * slope, rtol=1e-3, atol=1e-6)
+
+
 def test_training_learns_and_scores_are_those_of_the_test_pictures() -> None:
     made = learner(MLPConfig(together="never", lr=0.1, batch=8), sizes=(150, 150))
     model = view(made)

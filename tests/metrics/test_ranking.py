@@ -82,3 +82,10 @@ def test_no_users_give_nan():
     got = ranking_metrics(greater, equal, (5,))
     assert list(got) == ["HR@5", "NDCG@5"]
     assert all(np.isnan(value) for value in got.values())
+
+
+def test_a_nan_that_is_no_candidate_changes_nothing():
+    scores = torch.tensor([[np.nan, 1.0, 0.0], [np.nan, 1.0, 2.0], [np.nan, 1.0, np.nan]])
+    greater, equal = target_ranks(scores, np.ones(3, int), np.array([0, 2, 3, 4]), np.array([0, 0, 0, 0], np.int32))
+    assert greater.tolist() == [0, 1, 3]
+    assert equal.tolist() == [0, 0, 0]

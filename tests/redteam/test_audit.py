@@ -6,6 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,12 +14,14 @@ pytest.importorskip("flwr")
 
 from fedsiege.cli.main import main
 from fedsiege.errors import ConfigError, RunError
+from fedsiege.redteam.audit import runner
 from fedsiege.redteam.audit.app import overrides, read_app
+from fedsiege.redteam.audit.cell import told_of
 from fedsiege.redteam.audit.metric import metrics_of
 from fedsiege.redteam.audit.page import page
 from fedsiege.redteam.audit.plan import CLEAN, OWN, Job, malicious_places, plan
 from fedsiege.redteam.audit.score import Card, make_card
-from fedsiege.redteam.audit.words import change, findings
+from fedsiege.redteam.audit.words import change, findings, footnote
 from tests.redteam.apps import write_app
 
 
@@ -140,6 +143,53 @@ def test_a_failed_clean_run_leaves_nothing_to_say(tmp_path: Path) -> None:
     results[jobs[0].label] |= {"status": "crashed", "error": "ImportError: no data"}
     with pytest.raises(RunError, match="ImportError: no data"):
         make_card(jobs, results)
+
+
+@pytest.mark.parametrize("status", ["timeout", "crashed", "ok"])
+def test_without_a_second_clean_run_nothing_is_put_down_to_chance(status: str, tmp_path: Path) -> None:
+    jobs, results = made_up(tmp_path, lie_own_0=0.6)
+    results["none_own_seed1"] |= {"status": status, "error": None if status == "ok" else "no", "server": {}}
+    card = make_card(jobs, results)
+    assert math.isnan(card.chance)
+    assert card.harmful == ("lie",)  # a third of the score is gone
+    assert "how much of a difference is chance is not known" in " ".join(findings(card))
+    assert "another seed is not known" in footnote(card)
+    assert "more than 5% of the clean score" in footnote(card)
+    assert "another seed is not known" in page(card, "x")
+
+
+def test_the_line_to_add_tells_what_the_audited_defense_was_told(tmp_path: Path) -> None:
+    jobs, results = made_up(tmp_path, nan_own_0=0.1)
+    for job in jobs:
+        if job.defense != OWN:
+            results[job.label]["told"] = 1
+    card = make_card(jobs, results)
+    assert card.line("multikrum").endswith("told=1)")
+    assert "told that 1 node of a round may be malicious" in footnote(card)
+    assert [told_of(jobs[0], SimpleNamespace(fraction_train=share)) for share in (1.0, 0.5, 0.1)] == [2, 1, 1]
+    assert told_of(jobs[0], SimpleNamespace()) == 2
+
+
+def test_what_the_system_killed_is_run_again_and_what_the_app_did_is_not(tmp_path: Path) -> None:
+    jobs, _ = made_up(tmp_path)
+    folder = tmp_path / jobs[0].label
+    folder.mkdir()
+    lost = runner._outcome(jobs[0], folder, -9, False, 1.0)
+    assert lost["status"] == "crashed"
+    assert "ended with code -9" in lost["error"]
+    assert runner.stored(jobs[0], tmp_path) is None
+    (folder / "result.json").write_text(json.dumps({"key": jobs[0].key, "status": "crashed", "error": "ValueError"}))
+    assert runner.stored(jobs[0], tmp_path) is not None
+
+
+def test_an_audit_inside_the_apps_folder_is_no_part_of_the_app(tmp_path: Path) -> None:
+    folder = write_app(tmp_path, "numpy")
+    before = read_app(folder, out=folder / "results").digest
+    made = folder / "results" / "nan_own_seed0"
+    made.mkdir(parents=True)
+    (made / "job.json").write_text("{}", encoding="utf-8")
+    assert read_app(folder, out=folder / "results").digest == before
+    assert read_app(folder, out=tmp_path / "elsewhere").digest != before
 
 
 def test_metrics_are_ranked_and_their_direction_is_read_from_the_name(tmp_path: Path) -> None:

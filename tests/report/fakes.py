@@ -102,7 +102,8 @@ def write_run(
         "seed": seed, "attack": attack, "defense": defense, "model": model, "dataset": dataset, "protocol": "fair",
         "rounds": rounds, "rounds_applied": rounds, "malicious_clients": 10 if attacking else 0, "scored_clients": 190,
         "threat_model": {"knowledge": "coalition + model" if attacking else "own data", "told_byzantine": told},
-        "last": last, "best": last, "selected_by": "valid HR@5", "rejects": rejects,
+        "last": last, "best": last, "selected_by": "valid HR@5" if scores is None else "last round",
+        "rejects": rejects,
         "detection": {
             "DACC": 0.95 if rejects else 0.9, "FPR": false_positives, "FNR": 0.5 if attacking else None, "AAR": 0.75,
             "FPR_pooled": false_positives, "FNR_pooled": None,

@@ -9,7 +9,7 @@ from scipy.stats import gaussian_kde
 from sklearn.metrics import roc_auc_score
 
 from fedsiege.arena.stats import estimate, relative_loss
-from fedsiege.report import cells, words
+from fedsiege.report import cells, tables, words
 from fedsiege.report.collect import Board, collect
 from fedsiege.report.densities import areas, centred, densities, density, higher, separation
 from tests.report.fakes import score, write_run
@@ -65,6 +65,31 @@ def test_cost_is_that_of_clean_runs(board: Board) -> None:
     frame = cells.cost(board)
     assert set(frame["attack"]) == {"none"}
     assert frame.filter(defense="median", metric="ms per round")["mean"][0] == pytest.approx(100)
+
+
+def test_prices_are_paired_by_seed_and_times_by_commit_and_machine_too(tmp_path: Path) -> None:
+    for seed, value in enumerate((0.04, 0.05, 0.9)):
+        write_run(tmp_path / f"open{seed}", "none", "none", seed, value=value, seconds=0.1 * (seed + 1))
+    for seed, value in enumerate((0.03, 0.04)):
+        write_run(tmp_path / f"krum{seed}", "none", "krum", seed, value=value, seconds=0.3)
+    other = tmp_path / "krum1" / "environment.json"
+    other.write_text(other.read_text().replace('"cpu": "test"', '"cpu": "another"'))
+    frame = cells.prices(collect(tmp_path)).filter(defense="krum")
+    (score,) = frame.filter(metric="HR@5").iter_rows(named=True)
+    assert (score["mean"], score["n"]) == (pytest.approx((-0.25 - 0.2) / 2), 2)
+    (time,) = frame.filter(metric="ms per round").iter_rows(named=True)
+    assert (time["mean"], time["n"]) == (pytest.approx(3.0), 1)
+    board = collect(tmp_path)
+    cost = tables.cost(cells.cost(board), cells.prices(board), board.groups[0], "HR@5")
+    assert "3.00 ×" in cost
+    assert "22.5" in cost
+
+
+def test_without_an_undefended_run_there_is_no_price(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "none", "krum")
+    assert cells.prices(collect(tmp_path)).is_empty()
+    group = collect(tmp_path).groups[0]
+    assert tables.cost(cells.cost(collect(tmp_path)), cells.prices(collect(tmp_path)), group, "HR@5").count("–") >= 2
 
 
 def test_curves_average_the_seeds(board: Board) -> None:

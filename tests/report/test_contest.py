@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fedsiege.report.collect import collect
 from fedsiege.report.contest import Yardstick, contest
 from fedsiege.report.page import render
 from fedsiege.report.print_figures import costs, heat, learning
+from fedsiege.report.tables import notes
 from fedsiege.report.terminal import grid_table
 from tests.report.carded import write_card
 from tests.report.fakes import write_run, write_store
@@ -287,3 +289,21 @@ def test_harm_is_a_share_or_a_rate() -> None:
     assert Yardstick("HR@5", "HR@5").harm(0.0, 0.0) == 0
     assert Yardstick("ASR", "TACC", higher=False).harm(0.6, 0.0) == 0.6
     assert {LOSS, VALUE, BEST} == {"loss", "value", "best"}
+
+
+def test_notes_of_images_speak_of_no_ranking(backdoor: Path, tmp_path: Path) -> None:
+    said = notes(collect(backdoor))
+    for words_ in ("training negatives", "held out", "“Best round”"):
+        assert words_ not in said
+    write_run(tmp_path / "run")
+    said = notes(collect(tmp_path))
+    assert "training negatives without knowing" in said
+    assert "HR and NDCG are taken on benign clients only" in said
+    assert "“Best round” is the round with the best valid HR@5" in said
+
+
+def test_the_curve_of_a_clean_cell_is_that_of_its_own_metric(backdoor: Path) -> None:
+    html = render(collect(backdoor), "t")
+    asked = re.findall(r'class="curve"[^>]*data-metric="([^"]+)" data-attack="([^"]+)"', html)
+    assert {metric for metric, attack in asked if attack == "none"} == {"TACC"}
+    assert {metric for metric, attack in asked if attack == "dba"} == {"ASR"}

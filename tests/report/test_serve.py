@@ -232,3 +232,27 @@ def test_where_locks_cannot_be_read_fresh_files_tell(tmp_path: Path, monkeypatch
         os.utime(file, (0, 0))
     state = look(tmp_path)
     assert (state.running, state.stopped) == (1, 1)
+
+
+def test_whoever_asks_while_the_first_page_is_drawn_is_told_to_wait(root: Path) -> None:
+    made = site(root, "t")
+    assert made._drawing.acquire(blocking=False)
+    try:
+        assert "There is no page yet: it is being drawn" in made.page().decode()
+    finally:
+        made._drawing.release()
+    assert "There is no page yet" not in made.page().decode()
+
+
+def test_the_excuse_is_that_of_the_last_try(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = site(root, "t")
+    causes = iter(["first", "second"])
+
+    def fail(token: str) -> str:
+        raise RuntimeError(next(causes))
+
+    monkeypatch.setattr(made, "_draw", fail)
+    assert "first" in made.page().decode()
+    write_run(root / "another", "lie")
+    time.sleep(1.1)  # what was seen of the store is a second old
+    assert "second" in made.page().decode()

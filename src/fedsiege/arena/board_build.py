@@ -33,6 +33,10 @@ def _detection(records: Sequence[Record]) -> dict[str, float]:
     return {name: fmean(values) for name, values in kept.items() if values}
 
 
+NO_CARD = "The card of these runs is not at hand: there is no reference band, and seeds are those that occur"
+"""Note of a board whose card is unknown."""
+
+
 def _ratios(runs: Sequence[Record], base: Sequence[Record]) -> list[float]:
     """Return seconds per round over those of `base` by seed, of runs of one commit on the same hardware."""
     timed = {r.seed: r for r in base if r.seconds_per_round > 0}
@@ -116,7 +120,7 @@ def _notes(table: Game, card: Card | None, seeds: Sequence[int], degree: str) ->
     """Return what a reader must know that no number says."""
     said = []
     if card is None:
-        said.append("The card of these runs is not at hand: there is no reference band, and seeds are those that occur")
+        said.append(NO_CARD)
     else:
         if degree not in card.bands:
             said.append("The card has no reference band for the clean run")

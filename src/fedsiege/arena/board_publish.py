@@ -16,7 +16,7 @@ from fedsiege.arena.board_tables import markdown
 from fedsiege.arena.record import Record
 from fedsiege.arena.store import Store
 from fedsiege.errors import RunError
-from fedsiege.federation.checkpoint import write_atomic
+from fedsiege.files import make_folder, write_atomic
 
 ORIGIN = ("version", "commit", "data_sha256", "hardware", "versions")
 """Fields that many runs share; the JSON holds each combination once."""
@@ -138,7 +138,7 @@ def publish(card: str, root: Path, folder: Path) -> list[Path]:
     ours = shipped(known.values())
     own = {**cards, **{hash_: card_store.values(made) for hash_, made in card_store.kept(root, found).items()}}
     data = to_json(card, known.values(), {hash_: own[hash_] for hash_ in sorted(own) if hash_ not in ours})
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lines = ",\n  ".join(json.dumps(run, allow_nan=False) for run in data["runs"])
     head = json.dumps({**data, "runs": []}, indent=1, allow_nan=False)
     write_atomic(target, (head.removesuffix('"runs": []\n}') + f'"runs": [\n  {lines}\n ]\n}}\n').encode())

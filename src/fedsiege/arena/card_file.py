@@ -14,9 +14,11 @@ import yaml
 from fedsiege.arena import card_bands
 from fedsiege.arena.card import GAME, Card, knowledge, merged
 from fedsiege.errors import ConfigError, nearest
+from fedsiege.files import read_yaml
 
 NAMED = ("dataset", "model")
 LISTS = ("seeds", "attacks", "defenses")
+SUFFIXES = (".yaml", ".yml")
 
 
 @cache
@@ -45,18 +47,19 @@ def read(ref: str | Path) -> Card:
         For an unknown name, a file that cannot be read, or a card that is wrong.
     """
     path = Path(ref)
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in SUFFIXES:
         return _named(str(ref))
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read card {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    return parse(values, str(path), path.parent)
+    return _file(path, ())
 
 
-def parse(values: Any, where: str, folder: Path | None = None) -> Card:
+def _file(path: Path, above: tuple[Path, ...]) -> Card:
+    """Return the card of a file on which the files `above` build."""
+    if path.resolve() in above:
+        raise ConfigError(f"card {path} builds on itself; name another `base`")
+    return parse(read_yaml(path, "card"), str(path), path.parent, (*above, path.resolve()))
+
+
+def parse(values: Any, where: str, folder: Path | None = None, above: tuple[Path, ...] = ()) -> Card:
     """Return the card that a mapping read from YAML describes.
 
     Parameters
@@ -67,6 +70,13 @@ def parse(values: Any, where: str, folder: Path | None = None) -> Card:
         How to call the card in an error.
     folder : Path, optional
         Folder to which a path of a base or a data set refers.
+    above : tuple of Path, optional
+        Files that build on this card, which it must not build on in turn.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first thing that is wrong.
     """
     from fedsiege.arena.validate import build
 
@@ -74,9 +84,12 @@ def parse(values: Any, where: str, folder: Path | None = None) -> Card:
         raise ConfigError(f"{where} is not a card: write a mapping with an `id` and a `dataset`, or with a `base`")
     values = dict(values)
     base = values.pop("base", None)
-    if isinstance(base, str) and folder is not None and base.endswith((".yaml", ".yml")):
-        base = str(folder / base)
-    known = vars(read(base)).copy() if base is not None else {}
+    if not isinstance(base, str | None):
+        raise ConfigError(f"{where}: `base` must be the name of a card or a file, got {base!r}")
+    known: dict[str, Any] = {}
+    if base is not None:
+        file = (folder or Path()) / base
+        known = vars(_file(file, above) if file.suffix in SUFFIXES else read(base)).copy()
     # The base's hash is remembered in it, and is not one of its fields; its bands are of its own game.
     for name in ("hash", "bands"):
         known.pop(name, None)

@@ -17,7 +17,7 @@ from fedsiege.arena.board import shipped
 from fedsiege.arena.card import Card
 from fedsiege.arena.validate import plain
 from fedsiege.errors import ConfigError
-from fedsiege.federation.checkpoint import write_atomic
+from fedsiege.files import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from fedsiege.arena.record import Record
@@ -45,12 +45,17 @@ def restored(found: Any, hash_: str) -> Card | None:
 def keep(card: Card, root: Path) -> Path:
     """Write a card beside the runs of a grid that starts under `root`, and return the path.
 
-    The file is the newest with this hash: bands, words and entrants may have changed since the last start.
+    The file is the newest with this hash: bands, words and entrants may have changed since the last start. RunError if
+    it cannot be written.
     """
     path = root / card.folder / f"card-{card.hash}.yaml"
     text = yaml.safe_dump(values(card), sort_keys=False, allow_unicode=True, width=120)
-    if not path.is_file() or path.read_bytes() != text.encode():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    try:
+        current = path.read_bytes() == text.encode()
+    except OSError:
+        current = False
+    if not current:
         write_atomic(path, text.encode())
     return path
 

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
-
 from fedsiege import registry
 from fedsiege.arena.card import CardRef
 from fedsiege.arena.suited import completed
@@ -25,6 +23,7 @@ from fedsiege.defenses.compose import Pipeline, compose
 from fedsiege.errors import ConfigError, nearest
 from fedsiege.federation.loop import FederationConfig
 from fedsiege.federation.server import ServerConfig
+from fedsiege.files import read_yaml
 
 CLIENTS = 100
 """Clients of a federation of images, unless another number is asked for."""
@@ -306,7 +305,10 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
     if "dataset" not in values:
         raise ConfigError("a configuration needs a `dataset` section, such as `dataset: ml-1m`")
     folder = base or Path()
-    plugins = tuple(str(p) for p in values.get("plugins") or ())
+    listed = values.get("plugins") or ()
+    if not isinstance(listed, list | tuple):
+        raise ConfigError(f"plugins must be a list of files, such as [{listed}]")
+    plugins = tuple(map(str, listed))
     for file in plugins:
         registry.load_file((folder / file).resolve())
     dataset = values["dataset"]
@@ -340,14 +342,7 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
 
 def read(path: Path) -> RunConfig:
     """Read and validate a YAML configuration; ConfigError names file and cause."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path, "configuration")
     try:
         return parse(values, path.parent)
     except ConfigError as error:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fedsiege.federation.checkpoint import write_atomic
+from fedsiege.files import write_atomic
 from fedsiege.heap import give_back_freed_memory
 
 PROC = Path("/proc")

@@ -60,11 +60,14 @@ class Run:
 
     @classmethod
     def read(cls, cell: Cell) -> Run | None:
-        """Return the finished run of a cell on this machine, None if there is none."""
+        """Return the finished run of a cell on this machine, None if there is none that can be read."""
         folder = RunFolder(cell.path)
-        if not folder.finished:
+        try:
+            if not folder.finished:
+                return None
+            result, environment = folder.read_result(), folder.read_environment()
+        except RunError:
             return None
-        result, environment = folder.read_result(), folder.read_environment()
         kept = {k: result[k] for k in ("seed", "config_hash", "rounds", "last", "best", "detection", "rejects")}
         return cls(
             cell=cell.label,

@@ -12,7 +12,7 @@ from typing import Any
 
 from fedsiege.arena.folder import RunFolder
 from fedsiege.errors import FedSiegeError
-from fedsiege.federation.checkpoint import write_atomic
+from fedsiege.files import write_atomic
 
 
 def describe(error: BaseException) -> dict[str, Any]:

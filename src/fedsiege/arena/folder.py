@@ -28,6 +28,9 @@ import yaml
 
 from fedsiege.errors import RunError
 
+UNSELECTED = "last round"
+"""What ``selected_by`` of a result says where there are no validation scores to choose the best round by."""
+
 
 class Busy(RunError):
     """Another process is working in the run folder."""
@@ -86,8 +89,8 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended."""
-        return self.result.is_file()
+        """Whether the run has ended; RunError if the folder cannot be read."""
+        return self._there(self.result)
 
     def read_result(self) -> dict[str, Any]:
         """Return the result; RunError if the run is not finished or the file is damaged."""
@@ -99,10 +102,10 @@ class RunFolder:
 
     def read_config(self) -> dict[str, Any]:
         """Return the resolved configuration as plain values; RunError if it is missing."""
-        if not self.config.is_file():
+        if not self._there(self.config):
             raise RunError(f"{self.path} holds no config.yaml, so it is not a run folder")
         try:
-            found = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            found = yaml.safe_load(self._text(self.config))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             found, cause = None, " ".join(str(error).split())[:200]
         else:
@@ -111,11 +114,25 @@ class RunFolder:
             raise RunError(f"{self.config} is damaged ({cause}); delete the folder and start the run over")
         return found
 
+    @staticmethod
+    def _there(path: Path) -> bool:
+        try:
+            return path.is_file()
+        except OSError as error:
+            raise RunError(f"cannot look into {path.parent}: {error.strerror}; ask its owner for access") from error
+
+    @staticmethod
+    def _text(path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror}; ask its owner for access") from error
+
     def _json(self, path: Path, remedy: str) -> dict[str, Any]:
-        if not path.is_file():
+        if not self._there(path):
             raise RunError(f"{path} does not exist: {remedy}")
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(self._text(path))
         except ValueError as error:
             raise RunError(f"{path} is damaged ({error}); delete it and resume the run") from error
 

@@ -20,6 +20,7 @@ from fedsiege.arena.flags import NOISE, NONE, inner_of
 from fedsiege.arena.grid import Cell
 from fedsiege.arena.names import label
 from fedsiege.errors import ConfigError, nearest
+from fedsiege.files import read_yaml
 
 FIELDS = ("card", "attacks", "defenses", "seeds", "degrees", "override", "plugins", "noise")
 LONGEST = 100
@@ -96,7 +97,8 @@ class Plan:
         return words
 
     def _command(self, config: RunConfig, attack: Spec, defense: Spec) -> str:
-        words = [*self.words(), "--attacks", text(attack), "--defenses", text(defense), "--seeds", str(config.seed)]
+        attack, defense = exact(attack, self.card.attacks), exact(defense, self.card.defenses)
+        words = [*self.words(), "--attacks", attack, "--defenses", defense, "--seeds", str(config.seed)]
         words += ["--degrees", config.card.degree] if config.card and config.card.degree else []
         return shlex.join([*words, "--out", "again"])
 
@@ -134,6 +136,13 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
+def exact(spec: Spec, entrants: Sequence[Spec]) -> str:
+    """Return an entrant as a command line names it alone, where its bare name means others of a card's too."""
+    if isinstance(spec, str) and any(not isinstance(other, str) and other["name"] == spec for other in entrants):
+        return text({"name": spec})
+    return text(spec)
+
+
 def slug(name: str) -> str:
     """Return a name for a folder: a label without spaces and without what file systems or shells dislike."""
     short = re.sub(r"[^\w.+=,()\-]", "_", name.replace(" (", "(").replace(", ", ","), flags=re.ASCII)
@@ -144,12 +153,7 @@ def slug(name: str) -> str:
 
 def read(path: Path) -> Plan:
     """Return the grid that a YAML file describes; ConfigError names file and cause."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read grid {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path, "grid")
     try:
         return parse(values, path.parent)
     except ConfigError as error:

@@ -11,7 +11,7 @@ from fedsiege.arena.evidence import Run, known, published
 from fedsiege.arena.grid import Cell
 from fedsiege.arena.pages import render
 from fedsiege.arena.reproduce import plan, points, tabulate, target
-from fedsiege.federation.checkpoint import write_atomic
+from fedsiege.files import make_folder, write_atomic
 
 __all__ = ["evidence", "publish", "render"]
 
@@ -52,7 +52,7 @@ def publish(
     rounds : int, optional
         For how many rounds the table is run; default: those of the target.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     wanted = target(id_)
     keys = {point.key for point in points(id_)}
     seeds = {run.seed for run in published(folder).values() if run.key in keys}

@@ -23,6 +23,7 @@ from fedsiege.arena.work import Event, Report, Task
 from fedsiege.arena.workers import THREADS, thread_variables
 from fedsiege.errors import RunError
 
+LOG = logging.getLogger(__name__)
 AGAIN = 10
 """Seconds between looks at how large the cluster is; nodes may join and leave."""
 
@@ -107,7 +108,7 @@ class RayCluster:
         self._work = ray.remote(**options)(remote_work)
         self._news: Any = ray.remote(num_cpus=0, max_restarts=-1)(News).remote()
         self._tasks: dict[Any, Task] = {}
-        self._cores, self._gpus, self._looked = 0, 0.0, -float(AGAIN)
+        self._cores, self._gpus, self._looked, self._waiting = 0, 0.0, -float(AGAIN), False
 
     def _connect(self, address: str | None) -> None:
         from fedsiege.arena import room
@@ -140,6 +141,9 @@ class RayCluster:
         if now - self._looked >= AGAIN:
             found = self._ray.cluster_resources()
             self._cores, self._gpus, self._looked = int(found.get("CPU", 0)), float(found.get("GPU", 0)), now
+            if not self._most and not self._waiting:
+                LOG.warning("no node of the Ray cluster has a CPU to run on; waiting for one (`ray start --address`)")
+            self._waiting = not self._most
 
     @property
     def _most(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fedsiege.arena import cost
+from fedsiege.threads import asked_threads
 
 GIB = 2**30
 TYPICAL = 1.5 * GIB
@@ -60,4 +61,4 @@ def jobs(each: float = TYPICAL) -> int:
 
 def threads(workers: int) -> int:
     """Return the threads of each of so many workers: the cores shared among them, or ``FEDSIEGE_THREADS``."""
-    return int(os.environ.get("FEDSIEGE_THREADS", 0)) or max(1, cores() // workers)
+    return asked_threads() or max(1, cores() // workers)

@@ -20,7 +20,7 @@ import yaml
 from fedsiege.arena import cost, environment, failure
 from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.data import load_dataset, remembered
-from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.folder import UNSELECTED, RunFolder
 from fedsiege.arena.optimisation import Effort
 from fedsiege.arena.same_data import refuse_others, refuse_replaced
 from fedsiege.attacks.base import Knowledge
@@ -30,6 +30,7 @@ from fedsiege.errors import RunError
 from fedsiege.federation import checkpoint
 from fedsiege.federation.loop import Federation
 from fedsiege.federation.record import RoundRecord
+from fedsiege.files import write_atomic
 from fedsiege.metrics.detection import final, per_round
 
 environment.commit()
@@ -46,9 +47,10 @@ class Stopped(Exception):
 def thread_limit(threads: int | None) -> Iterator[int]:
     """Limit torch and numba to `threads` (default: all cores) for the time of a run; yields the number."""
     from fedsiege.heap import keep_freed_memory
+    from fedsiege.threads import asked_threads
     from fedsiege.threads import threads as using
 
-    count = threads or int(os.environ.get("FEDSIEGE_THREADS", 0)) or os.cpu_count() or 1
+    count = threads or asked_threads() or os.cpu_count() or 1
     keep_freed_memory()
     with using(count):
         yield count
@@ -94,12 +96,13 @@ def claim(config: RunConfig, folder: RunFolder) -> None:
         if any(p.name != ".lock" and p.suffix != ".part" for p in folder.path.iterdir()):
             raise RunError(f"{folder.path} is not empty and not a run folder; choose another with --out")
         text = yaml.safe_dump(config.to_dict(), sort_keys=False)
-        checkpoint.write_atomic(folder.config, text.encode())
+        write_atomic(folder.config, text.encode())
         return
     theirs = parse(folder.read_config())
     if theirs.hash != config.hash:
         ours, other = config.to_dict(), theirs.to_dict()
-        changed = next(k for k in ours if ours[k] != other.get(k))
+        # A list of plug-in files stands in no configuration that has none.
+        changed = next(k for k in {**ours, **other} if ours.get(k) != other.get(k))
         raise RunError(
             f"{folder.path} holds a run of another configuration (section {changed!r} differs); "
             f"choose another folder with --out"
@@ -201,12 +204,12 @@ def execute(
             described = environment.describe(count, command or again(path, threads), device)
             described = environment.joined(described, _described(folder), federation.done)
             described |= {"data": info, "config_hash": config.hash}
-            checkpoint.write_atomic(folder.environment, json.dumps(described, indent=2).encode())
+            write_atomic(folder.environment, json.dumps(described, indent=2).encode())
             _rounds(federation, folder, checkpoint_every, progress, stop, meter)
             checkpoint.save(folder.model, federation.model.snapshot())
             result = summarise(config, federation, folder)
             meter.write()
-            checkpoint.write_atomic(folder.result, (json.dumps(result, indent=2) + "\n").encode())
+            write_atomic(folder.result, (json.dumps(result, indent=2) + "\n").encode())
             folder.checkpoint.unlink(missing_ok=True)
             return result
 
@@ -362,7 +365,7 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         "last": evaluations[-1],
         "best": best,
         "metric": config.metric,
-        "selected_by": f"valid {config.metric}" if validated else "last round",
+        "selected_by": f"valid {config.metric}" if validated else UNSELECTED,
         "rejects": judged,
         "detection": {k: (None if math.isnan(v) else v) for k, v in detection.items()},
         "finite": finite,

@@ -47,9 +47,9 @@ def _finished(target: Target, root: Path) -> Iterator[Figures]:
     for key in sorted({point.key for point in target.points()}):
         for path in sorted((root / target.folder / key).glob("seed*-*")):
             folder = RunFolder(path)
-            if not folder.finished:
-                continue
             try:
+                if not folder.finished:
+                    continue
                 result = folder.read_result()
             except RunError:
                 continue

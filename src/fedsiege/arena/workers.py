@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from fedsiege.arena.work import Event, Report, Task, work
+from fedsiege.errors import RunError
 
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -92,7 +93,7 @@ class LocalWorkers:
                 continue
             self._tasks[pipe] = task
             return
-        raise OSError("workers die as soon as they start")
+        raise RunError("workers die as soon as they start; see what they said above, or try fewer with --jobs")
 
     def _start(self) -> Connection:
         ours, theirs = self._context.Pipe()

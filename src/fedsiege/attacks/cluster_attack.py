@@ -12,9 +12,12 @@ import torch
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
 from fedsiege.attacks.kmeans import lloyd
 from fedsiege.capabilities import Capability
+from fedsiege.checks import is_count, is_real, require
 from fedsiege.errors import ConfigError
 from fedsiege.learners.base import State
 from fedsiege.updates import ModelSpec, RowBlock, UpdateBatch
+
+NORMS = ("touched", "all")
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,12 @@ class ClusterAttack(AttackBase):
     bounds : tuple of int
         Smallest and largest K.
     threshold : int
-        R: K changes when rises and falls of the smoothed loss differ by more than this.
+        R, ≥ 1: K changes when rises and falls of the smoothed loss differ by more than this. Then the moving average
+        starts anew as well as the counts (Algorithm 1 resets the counts alone): losses of another K do not compare.
     decay : float
         β of the moving average, in [0, 1).
     spread : float
-        Upper end of λ.
+        Upper end of λ, ≥ 0.
     rescale : bool
         False clips gradients to the bound (Equation 3); True scales every gradient to it, as the public code does.
     norms : {"touched", "all"}
@@ -70,6 +74,10 @@ class ClusterAttack(AttackBase):
             raise ConfigError(f"clusterattack.clusters = {self.clusters} is outside bounds {self.bounds}")
         if not 0 <= self.decay < 1:
             raise ConfigError(f"clusterattack.decay = {self.decay} must lie in [0, 1)")
+        high = is_count(self.threshold) and self.threshold > 0
+        require(high, f"{self.name}.threshold", self.threshold, "a number of rounds of at least 1")
+        require(is_real(self.spread) and self.spread >= 0, f"{self.name}.spread", self.spread, "a number of at least 0")
+        require(self.norms in NORMS, f"{self.name}.norms", self.norms, "'touched' or 'all'")
 
     def init(self, spec: ModelSpec, rng: np.random.Generator) -> State:
         """Return the state of Algorithm 1; ConfigError if the model has no item table."""

@@ -9,7 +9,7 @@ import torch
 
 from fedsiege.attacks.base import AttackView
 from fedsiege.attacks.cluster_attack import ClusterAttack
-from fedsiege.learners.contrastive import ContrastiveTask
+from fedsiege.learners.contrastive import ContrastiveTask, check_contrast
 from fedsiege.updates import RowBlock, UpdateBatch
 
 
@@ -33,6 +33,11 @@ class ClusterAttackCL(ClusterAttack):
     name: ClassVar[str] = "clusterattack+cl"
     alpha: float = 1.0
     negatives: int = 15
+
+    def __post_init__(self) -> None:
+        """Check ranges (ConfigError)."""
+        super().__post_init__()
+        check_contrast(self.name, self.alpha, self.negatives)
 
     def _bounded(self, pull: torch.Tensor, mean: float, std: float, updates: UpdateBatch, view: AttackView) -> RowBlock:
         item_block = view.spec.item_table

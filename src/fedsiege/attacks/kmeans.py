@@ -33,7 +33,7 @@ def lloyd(
     centroids : torch.Tensor
         ``(k, dim)``.
     labels : torch.Tensor
-        int64 ``(n,)``: the nearest centroid of each point.
+        int64 ``(n,)``: the centroid of each point, the nearest before the last move of the centroids.
     """
     n = points.shape[0]
     k = min(k, n)

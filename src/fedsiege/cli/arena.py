@@ -171,7 +171,7 @@ class Arena:
             print_json([self._state(cell, state == "finished") for cell, state in states])
         else:
             for cell, state in states:
-                print(f"{state:<8}  {cell.label}")
+                print(f"{state:<8}  {cell.label}  {cell.path}")
         return 0
 
     @staticmethod

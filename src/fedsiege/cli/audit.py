@@ -96,7 +96,7 @@ class Audit:
             raise ConfigError(f"--jobs {self.jobs} must be at least 1")
         if not self.timeout > 0:
             raise ConfigError(f"--timeout {self.timeout} must be above 0")
-        app = read_app(self.app, self.run_config)
+        app = read_app(self.app, self.run_config, self.folder)
         started = time.monotonic()
         console = err()
         console.print("loading …")

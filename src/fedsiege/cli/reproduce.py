@@ -153,27 +153,27 @@ class Reproduce:
         return 0
 
     def _plan(self, cells: list[Cell]) -> int:
-        from fedsiege.arena.folder import RunFolder
+        from fedsiege.arena.grid import finished
 
-        found = [{"cell": c.label, "folder": str(c.path), "finished": RunFolder(c.path).finished} for c in cells]
+        found = [{"cell": c.label, "folder": str(c.path), "finished": finished(c) is not None} for c in cells]
         if self.json:
             print_json(found)
         else:
             for row in found:
-                print(f"{'finished' if row['finished'] else 'to run  '}  {row['cell']}")
+                print(f"{'finished' if row['finished'] else 'to run  '}  {row['cell']}  {row['folder']}")
         return 0
 
     def _write(self, id_: str, result: Table, cells: list[Cell]) -> list[Path]:
         """Write the table with its evidence and page, draw what is to be drawn, and return the paths."""
-        from fedsiege.arena.folder import RunFolder
+        from fedsiege.arena.grid import finished
         from fedsiege.arena.publish import publish
         from fedsiege.report.reproduction import draw
 
         folder = self.publish or self.out / "reproduced"
         rounds = {"rounds": self.rounds} if self.rounds else {}
         written = publish(id_, cells, folder, self.out, **rounds)
-        finished = {c.label: c.path for c in cells if RunFolder(c.path).finished}
-        return [*written, *draw(id_, result.rows, finished, folder)]
+        places = {c.label: c.path for c in cells if finished(c) is not None}
+        return [*written, *draw(id_, result.rows, places, folder)]
 
 
 ENDS = ("low", "high")

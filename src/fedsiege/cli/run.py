@@ -96,17 +96,11 @@ class Run:
 
 def _read_with(path: Path, assignments: tuple[str, ...]) -> RunConfig:
     """Read a configuration with some of its values replaced."""
-    import yaml
-
     from fedsiege.arena.config import parse
     from fedsiege.cli.overrides import apply
+    from fedsiege.files import read_yaml
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    values = read_yaml(path, "configuration")
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a mapping of sections")
     return parse(apply(values, assignments), path.parent)

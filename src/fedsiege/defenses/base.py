@@ -102,6 +102,18 @@ class Verdicts:
     restart: bool = False
     absent: tuple[int, ...] = ()
 
+    def among(self, clients: np.ndarray) -> Verdicts:
+        """Return these verdicts for a round of `clients` int64 ``(n,)``, of whom some were never shown to the defense.
+
+        Whoever is found malicious while absent, but takes part after all, is expelled like those who were seen.
+        """
+        here = np.isin(clients, np.array(self.absent, np.int64))
+        if not here.any():
+            return self
+        expelled = here if self.expelled is None else self.expelled | here
+        present = set(clients[here].tolist())
+        return replace(self, expelled=expelled, absent=tuple(c for c in self.absent if c not in present))
+
     @classmethod
     def all_accepted(cls, n: int) -> Verdicts:
         """Return verdicts that accept `n` uploads without a score."""
@@ -236,6 +248,10 @@ def heeded(defense: object) -> frozenset[Grant]:
     return found
 
 
+LARGEST_COUNT = 1e290
+"""Declared sample count from which all are scaled down, before their sum overflows."""
+
+
 def shares(updates: UpdateBatch, accepted: np.ndarray, weighting: str) -> np.ndarray:
     """Return weights that sum to 1 over accepted uploads, float64 ``(n,)``.
 
@@ -248,6 +264,9 @@ def shares(updates: UpdateBatch, accepted: np.ndarray, weighting: str) -> np.nda
     raw = np.where(accepted, 1.0, 0.0)
     if weighting == "samples":
         counts = np.where(np.isfinite(updates.counts) & (updates.counts > 0), updates.counts, 0.0)
+        if counts.max(initial=0.0) > LARGEST_COUNT:
+            # Two clients that claim half of all that float64 holds must not make everybody's weight zero.
+            counts = counts / counts.max()
         if (raw * counts).sum() > 0:
             raw = raw * counts
     total = raw.sum()

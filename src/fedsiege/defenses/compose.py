@@ -54,7 +54,8 @@ class Halves(ClientHalf):
 class Pipeline:
     """Filters in order, then a rule on what they accepted.
 
-    A filter marked ``joint`` lets the filters behind it judge all uploads; what any of them rejects is dropped.
+    A filter marked ``joint`` lets the filters behind it judge all uploads; what any of them rejects is dropped. One
+    that stands last and aggregates in its own way (FLAME, CONTRA, AFA) gets what the others accepted.
 
     Parameters
     ----------
@@ -148,14 +149,13 @@ class Pipeline:
         if len(fronts) == len(self.parts):
             weight = shares(updates, alive, last.weighting)  # type: ignore[attr-defined]
             delta = updates.weighted_sum(weight) if alive.any() else None
-            return Outcome(
-                delta, Verdicts(alive, score, weight, tuple(reason), expelled, restart, away), info
-            ), new_state
+            verdicts = Verdicts(alive, score, weight, tuple(reason), expelled, restart, away)
+            return Outcome(delta, verdicts.among(updates.clients), info), new_state
         where = str(len(self.parts) - 1)
         if not alive.any():
             new_state[where] = state[where]
             verdicts = Verdicts(alive, score, np.zeros(n), tuple(reason), expelled, restart, away)
-            return Outcome(None, verdicts, info), new_state
+            return Outcome(None, verdicts.among(updates.clients), info), new_state
         outcome, new_state[where] = last.step(updates.select(alive), state[where], view)
         inner = outcome.verdicts
         places = np.flatnonzero(alive)
@@ -169,12 +169,17 @@ class Pipeline:
             expelled[places] |= inner.expelled
         away = tuple(sorted({*away, *inner.absent}))
         verdicts = Verdicts(alive, score, weight, tuple(reason), expelled, restart or inner.restart, away)
-        return Outcome(outcome.delta, verdicts, info), new_state
+        return Outcome(outcome.delta, verdicts.among(updates.clients), info), new_state
 
 
 def joint_all(parts: tuple[Any, ...]) -> bool:
-    """Return whether the last part judges all uploads too, because a filter before it is ``joint``."""
-    return isinstance(parts[-1], Filter) and any(getattr(part, "joint", False) for part in parts[:-1])
+    """Return whether the last part judges all uploads too, because a filter before it is ``joint``.
+
+    A filter that clips, adds noise or has weights of its own does more than judge, and aggregates what is left.
+    """
+    last = parts[-1]
+    plain = isinstance(last, Filter) and type(last).step is Filter.step
+    return plain and any(getattr(part, "joint", False) for part in parts[:-1])
 
 
 def compose(parts: Mapping[str, Defense] | tuple[Defense, ...]) -> Defense:

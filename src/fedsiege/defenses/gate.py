@@ -36,4 +36,4 @@ def guarded_step(defense: Defense, updates: UpdateBatch, state: State, view: Def
         expelled = np.zeros(n, bool)
         expelled[usable] = inner.expelled
     verdicts = Verdicts(accepted, score, weight, tuple(reason), expelled, inner.restart, inner.absent)
-    return Outcome(outcome.delta, verdicts, outcome.info), state
+    return Outcome(outcome.delta, verdicts.among(updates.clients), outcome.info), state

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
+from fedsiege.checks import require
 from fedsiege.defenses.base import DefenseView
 from fedsiege.errors import ConfigError
 from fedsiege.kernels import uniformity as kernels
 from fedsiege.updates import RowBlock, UpdateBatch
 
 Simulation = Literal["sgd", "adam"]
+SIMULATIONS = get_args(Simulation)
 PAIRED = 8
 """Uploads whose distances are held in memory at once."""
 REFERENCE = 4096
 """Rows from which the mean of a larger table is estimated."""
+
+
+def check_simulation(prefix: str, value: object) -> None:
+    """Check how the table after an upload is made (ConfigError)."""
+    require(value in SIMULATIONS, f"{prefix}.simulate", value, "'sgd' or 'adam'")
 
 
 def mean_sq_distance(points: np.ndarray) -> float:

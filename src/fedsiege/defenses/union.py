@@ -11,10 +11,10 @@ import numpy as np
 from fedsiege.capabilities import Capability
 from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Grant, Verdicts
 from fedsiege.defenses.gap import gap_test
-from fedsiege.defenses.uniformity import Simulation, scores, unsquared_scores
+from fedsiege.defenses.uniformity import Simulation, check_simulation, scores, unsquared_scores
 from fedsiege.errors import ConfigError
 from fedsiege.learners.base import State
-from fedsiege.learners.contrastive import ContrastiveTask
+from fedsiege.learners.contrastive import ContrastiveTask, check_contrast
 from fedsiege.updates import UpdateBatch
 
 
@@ -62,6 +62,8 @@ class Union(Filter):
     def __post_init__(self) -> None:
         """Check ranges (ConfigError)."""
         super().__post_init__()
+        check_contrast("union", self.alpha, self.negatives)
+        check_simulation("union", self.simulate)
         if self.samples < 2:
             raise ConfigError(f"union.samples = {self.samples} must be at least 2")
         if self.references < 1:

@@ -11,9 +11,9 @@ import numpy as np
 from fedsiege.capabilities import Capability
 from fedsiege.checks import is_real, require
 from fedsiege.defenses.base import ClientHalf, DefenseView, Filter, Verdicts
-from fedsiege.defenses.uniformity import Simulation, scores
+from fedsiege.defenses.uniformity import Simulation, check_simulation, scores
 from fedsiege.learners.base import State
-from fedsiege.learners.contrastive import ContrastiveTask
+from fedsiege.learners.contrastive import ContrastiveTask, check_contrast
 from fedsiege.updates import ModelSpec, UpdateBatch
 
 SMALLEST_COHORT = 8
@@ -37,8 +37,8 @@ class UnionMemory(Filter):
     is measured in robust standard deviations of the round (median and median absolute deviation). An upload is
     rejected if it lies more than `outlier` deviations below the median, or if its client has gathered evidence
     above `evidence` and lies below the median by more than one: evidence adds up what a client's scores fall
-    short of −`drift` (a one-sided CUSUM; Page, Biometrika 1954) and never falls below zero. No number of attackers
-    is used. Cohorts of fewer than eight are not judged.
+    short of −`drift`, at most `outlier` in a round (a one-sided CUSUM; Page, Biometrika 1954), and never falls below
+    zero. No number of attackers is used. Cohorts of fewer than eight are not judged.
 
     Reference: FedSiege's own; score of Yu et al., AAAI 2023, Algorithm 2; CUSUM of Page, Biometrika 1954.
 
@@ -72,6 +72,8 @@ class UnionMemory(Filter):
     def __post_init__(self) -> None:
         """Check ranges (ConfigError)."""
         super().__post_init__()
+        check_contrast("union-memory", self.alpha, self.negatives)
+        check_simulation("union-memory", self.simulate)
         for field in ("outlier", "drift", "evidence"):
             value = getattr(self, field)
             require(is_real(value) and value > 0, f"union-memory.{field}", value, "a number above 0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from fedsiege.errors import RunError
+from fedsiege.files import write_atomic
 from fedsiege.learners.base import State
 
 FORMAT = "fedsiege-state-1"
@@ -47,29 +47,6 @@ def _rebuild(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
         return {k: _rebuild(v, tensors) for k, v in value}
     items = [_rebuild(v, tensors) for v in value]
     return items if kind == "$list" else tuple(items)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` through a temporary file, a flush to disk and a rename.
-
-    Raises
-    ------
-    RunError
-        If the disk is full or the folder cannot be written; what was there before is untouched.
-    """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}; make room or choose another folder, then start again: "
-            f"the run resumes from its last checkpoint"
-        ) from error
 
 
 def save(path: Path, state: State) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import Attack, AttackView, Rehearsal
+from fedsiege.checks import is_count, require
 from fedsiege.defenses.base import Defense, DefenseView, heeded
-from fedsiege.defenses.gate import guarded_step
+from fedsiege.defenses.gate import LARGEST, guarded_step
 from fedsiege.errors import ConfigError, UploadError
 from fedsiege.federation.groups import Groups, Part, join
 from fedsiege.federation.reach import check_reach
@@ -79,6 +80,14 @@ class FederationConfig:
             value = getattr(self, name)
             if value < 1 and not (isinstance(value, float) and value > 0):
                 raise ConfigError(f"federation.{name} = {value} must be at least 1")
+        whole = all(is_count(k) and k > 0 for k in self.cutoffs)
+        require(bool(self.cutoffs) and whole, "federation.cutoffs", self.cutoffs, "numbers of items of at least 1")
+        users = self.evaluate_users
+        require(
+            users is None or (is_count(users) and users > 0),
+            "federation.evaluate_users", users, "at least 1 client, or null for all",
+        )  # fmt: skip
+        require(is_count(self.project_every), "federation.project_every", self.project_every, "0 or a number of rounds")
         if isinstance(self.cohort, float) and self.cohort > 1:
             raise ConfigError(f"federation.cohort = {self.cohort} must be a number of clients or a fraction in (0, 1]")
         if self.attackers is not None and self.attackers < 0:
@@ -265,8 +274,10 @@ class Federation:
         heeds = heeded(self.defense)
         told = self.told(clients) if "count" in heeds else None
         norm = None
-        if "norm" in heeds and self.config.tell_norm and benign is not None and benign.size:
-            norm = float(benign.mean())
+        if "norm" in heeds and self.config.tell_norm and benign is not None:
+            # An honest client that has diverged is no measure of the others.
+            sound = benign[benign < LARGEST]
+            norm = float(sound.mean()) if sound.size else None
         return DefenseView(learner.spec, model, self.seed, round_, model.config.lr, told, root, virtual, norm)
 
     def _round(self, group: int, cohort: np.ndarray, round_: int) -> Part:
@@ -291,13 +302,17 @@ class Federation:
     def step(self) -> RoundRecord:
         """Run one round and return its record."""
         round_ = self.done + 1
-        part = join([self._round(g, members, round_) for g, members in self.groups.split(self.cohort(round_))])
+        parts = {g: self._round(g, members, round_) for g, members in self.groups.split(self.cohort(round_))}
+        part = join(list(parts.values()))
         verdicts = part.outcome.verdicts
         if verdicts.expelled is not None:
             self.expelled[part.cohort[verdicts.expelled]] = True
         self.expelled[list(verdicts.absent)] = True
         if verdicts.restart:
-            self.models = self._initial_models()
+            # Only where it was asked for: a detector of another group remembers the model that it has watched.
+            initial = self._initial_models()
+            for group in (g for g, found in parts.items() if found.outcome.verdicts.restart):
+                self.models[group] = initial[group]
         self.done = round_
         due = round_ % self.config.evaluate_every == 0 or round_ == self.config.rounds
         good = ~part.bad

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from fedsiege.checks import is_real, require
 from fedsiege.learners.base import State
 from fedsiege.optim import AdamTable
 from fedsiege.updates import Delta, DenseBlock, ModelSpec, RowBlock
@@ -23,17 +24,24 @@ class ServerConfig:
     optimizer : {"adam", "sgd"}
         Adam on the pseudo-gradient ``−aggregate`` (FedAdam; Reddi et al., ICLR 2021), or plain addition (FedAvg).
     lr : float
-        Server learning rate.
+        Server learning rate, ≥ 0.
     betas : tuple of float
-        Adam's decay rates.
+        Adam's decay rates, each in [0, 1).
     eps : float
-        Adam's ε.
+        Adam's ε, > 0.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Check ranges (ConfigError)."""
+        require(is_real(self.lr) and self.lr >= 0, "server.lr", self.lr, "a number of at least 0")
+        fine = all(is_real(beta) and 0 <= beta < 1 for beta in self.betas)
+        require(fine, "server.betas", self.betas, "two numbers in [0, 1)")
+        require(is_real(self.eps) and self.eps > 0, "server.eps", self.eps, "a number above 0")
 
 
 class ServerModel:
@@ -126,7 +134,7 @@ class ServerModel:
         param.addcdiv_(m, v.sqrt().div_(scale).add_(c.eps), value=-c.lr / (1 - c.betas[0] ** self.clock))
 
     def look_ahead(self, name: str, rows: np.ndarray, update: np.ndarray | None) -> np.ndarray:
-        """Return the move that the next step would make in `rows` of a table under `update` alone.
+        """Return the move that the next step would make in `rows` of a table under `update` alone, decay included.
 
         Parameters
         ----------
@@ -142,6 +150,9 @@ class ServerModel:
         numpy.ndarray
             float32 ``(k, dim)``.
         """
+        if self.decay.get(name):
+            pull = self.decay[name] * self.table(name).numpy()[rows]
+            update = -pull if update is None else update - pull
         if name in self.tables:
             return self.tables[name].look_ahead(self.clock + 1, rows, update)
         dim = self.plain[name].shape[1]

@@ -13,6 +13,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from flwr.supercore import log
 
 from fedsiege.defenses.base import Defense, Outcome
+from fedsiege.files import make_folder
 from fedsiege.flower.allowed import grid_for
 from fedsiege.flower.counts import SampleCap
 from fedsiege.flower.inner import check_inner, weight_key
@@ -101,7 +102,7 @@ class DefendedStrategy(Strategy):
         self.server = Server(inner, self.defense, seed, items, root, virtual, told, self.cap, min_uploads, expel_after)
         place = None if folder is None else Path(folder)
         if place is not None:
-            place.mkdir(parents=True, exist_ok=True)
+            make_folder(place)
         self.memory = Memory(None if place is None else place / STATE)
         self.logbook = Logbook(None if place is None else place / VERDICTS)
         self.history: list[dict[str, Any]] = []

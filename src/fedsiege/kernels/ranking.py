@@ -27,15 +27,11 @@ def count_above(scores, targets, ptr, masked, greater, equal):
         level = row[t]
         above = 0
         ties = 0
-        lower = 0
+        unknown = 0
         for j in range(items):
             above += row[j] > level
             ties += row[j] == level
-            lower += row[j] < level
-        if above + ties + lower < items:
-            greater[i] = items
-            equal[i] = 0
-            continue
+            unknown += np.isnan(row[j])
         gone = np.zeros(items, np.bool_)
         for k in range(ptr[i], ptr[i + 1]):
             j = masked[k]
@@ -43,5 +39,10 @@ def count_above(scores, targets, ptr, masked, greater, equal):
                 gone[j] = True
                 above -= row[j] > level
                 ties -= row[j] == level
+                unknown -= np.isnan(row[j])
+        if unknown > 0:
+            greater[i] = items
+            equal[i] = 0
+            continue
         greater[i] = above
         equal[i] = ties - 1

@@ -74,7 +74,7 @@ def finite(indptr, values):
     out = np.ones(n, np.bool_)
     for i in prange(n):
         for e in range(indptr[i], indptr[i + 1]):
-            # x - x is 0 for finite x and NaN otherwise, so one sum decides a row.
+            # 0 x is 0 for finite x and NaN otherwise, so one sum decides a row.
             probe = values[e, 0] * 0
             for j in range(values.shape[1]):
                 probe += values[e, j] * 0

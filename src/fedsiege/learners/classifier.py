@@ -228,7 +228,10 @@ class Classifier:
             For a job that starts from the clients' own updates or has an item task.
         """
         if job.start is not None or job.task is not None:
-            raise ConfigError("classifiers train in whole epochs; defenses with a second local step or an item task")
+            raise ConfigError(
+                "classifiers train in whole epochs: what needs a second local step or an item task cannot run on them; "
+                "choose another attack or defense, or a recommender"
+            )
         bad = np.zeros(job.clients.size, bool) if job.poison is None or job.poisoned is None else job.poisoned
         good = self._held(job.clients[~bad])
         shards: list[Shard] = [Shard(good.x[:0], good.y[:0], np.empty((0, 0), np.int64))] * job.clients.size

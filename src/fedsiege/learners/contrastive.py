@@ -6,8 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedsiege.checks import is_count, is_real, require
 from fedsiege.errors import ConfigError
 from fedsiege.kernels import contrastive as kernels
+
+
+def check_contrast(prefix: str, alpha: object, negatives: object) -> None:
+    """Check the settings of the contrastive task under the name of who has them (ConfigError)."""
+    require(is_real(alpha) and float(alpha) >= 0, f"{prefix}.alpha", alpha, "a number of at least 0")  # type: ignore[arg-type]
+    require(is_count(negatives) and negatives != 0, f"{prefix}.negatives", negatives, "a number of at least 1")
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,10 @@ class ContrastiveTask:
 
     alpha: float = 1.0
     negatives: int = 15
+
+    def __post_init__(self) -> None:
+        """Check ranges (ConfigError)."""
+        check_contrast("contrastive", self.alpha, self.negatives)
 
     def draw(
         self, indptr: np.ndarray, items: np.ndarray, clients: np.ndarray, keys: np.ndarray, num_items: int

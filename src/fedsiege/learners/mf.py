@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fedsiege.capabilities import Capability
+from fedsiege.checks import check_regularisation, is_count, is_real, require
 from fedsiege.data.interactions import RecDataset
 from fedsiege.kernels import bpr
 from fedsiege.kernels.rowsets import row_sets
@@ -85,6 +86,12 @@ class MFConfig:
     l2_rows: Literal["touched", "all"] = "touched"
     user_lr: float = 2e-3
     user_clock: Literal["server", "own"] = "server"
+
+    def __post_init__(self) -> None:
+        """Check ranges (ConfigError)."""
+        require(is_count(self.dim) and self.dim > 0, "model.dim", self.dim, "at least 1")
+        check_regularisation(self.dropout, self.l2)
+        require(is_real(self.user_lr) and self.user_lr >= 0, "model.user_lr", self.user_lr, "a number of at least 0")
 
     def build(self, dataset: RecDataset, protocol: Protocol, seed: int) -> MF:
         """Return the learner for `dataset`."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fedsiege.capabilities import Capability
+from fedsiege.checks import check_regularisation, is_count, require
 from fedsiege.data.interactions import RecDataset
 from fedsiege.errors import ConfigError
 from fedsiege.kernels import bpr
@@ -66,7 +67,11 @@ class SASRecConfig:
     l2_rows: Literal["touched", "all"] = "touched"
 
     def __post_init__(self) -> None:
-        """Refuse shapes that the kernels cannot take (ConfigError)."""
+        """Check ranges, and refuse shapes that the kernels cannot take (ConfigError)."""
+        for name in ("dim", "layers", "max_len"):
+            value = getattr(self, name)
+            require(is_count(value) and value > 0, f"model.{name}", value, "at least 1")
+        check_regularisation(self.dropout, self.l2)
         if self.heads < 1 or self.dim % (4 * self.heads):
             raise ConfigError(f"dim {self.dim} over {self.heads} heads must give a multiple of 4; try dim=64, heads=1")
 

@@ -207,6 +207,37 @@ def cost(board: Board) -> pl.DataFrame:
     return _long(scaled, list(names), lambda attack, _: attack == NONE, names).filter(pl.col("n") > 0)
 
 
+def _ratios(base: pl.DataFrame, mine: pl.DataFrame) -> np.ndarray:
+    """Return seconds per round over those of `base` by seed, of runs of one commit on the same hardware."""
+    names = ("seed", "commit", "hardware", "seconds_per_round")
+    timed = {row[:3]: row[3] for row in base.select(names).rows() if row[3]}
+    return np.array([row[3] / timed[row[:3]] for row in mine.select(names).rows() if row[3] and row[:3] in timed])
+
+
+def prices(board: Board) -> pl.DataFrame:
+    """Return what each defense changes when nobody attacks: ``group, defense, metric, mean, low, high, n``.
+
+    Paired by seed with the run without a defense: the share by which a metric of the last round changes, and under
+    ``ms per round`` how many times as long a round takes (`n` 0 where no two runs are of one commit and machine).
+    """
+    seen = contest(board)
+    parts = {(g, d): part for (g, a, d), part in keyed(seen, orders(seen)) if a == NONE}
+    rows, values = [], []
+    for (group, defense), part in parts.items():
+        base = parts.get((group, NONE))
+        if base is None:
+            continue
+        for metric in board.metrics:
+            column = f"last {metric}"
+            rows.append((group, defense, metric))
+            values.append(-_losses(_by_seed(base, column), _by_seed(part, column)))
+        rows.append((group, defense, "ms per round"))
+        values.append(_ratios(base, part))
+    schema: dict[str, Any] = {**dict.fromkeys(("group", "defense", "metric"), pl.String)}
+    schema.update(mean=pl.Float64, low=pl.Float64, high=pl.Float64, n=pl.Int64)
+    return pl.DataFrame([(*r, *e) for r, e in zip(rows, intervals(values))], schema=schema, orient="row")
+
+
 def curves(board: Board) -> pl.DataFrame:
     """Return mean test scores over rounds: ``group, attack, defense, metric, round, mean, low, high, n``.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedsiege.errors import RunError
+from fedsiege.files import make_folder
 from fedsiege.report.boards import cards, places, stored
 from fedsiege.report.collect import Board
 
@@ -25,6 +26,7 @@ def boards(board: Board) -> tuple[Leaderboard, ...]:
     A setting stands for a card that was never written: it has no reference band, and every run is a closed one.
     """
     from fedsiege.arena.board import boards as rank
+    from fedsiege.arena.board_build import NO_CARD
 
     runs = stored(board.root)
     where = places(board)
@@ -34,7 +36,9 @@ def boards(board: Board) -> tuple[Leaderboard, ...]:
         for run in runs
         if not run.card and run.path in where
     ]
-    settings = [replace(found, notes=found.notes[1:]) for found in rank(loose, {})]
+    settings = [
+        replace(found, notes=tuple(note for note in found.notes if note != NO_CARD)) for found in rank(loose, {})
+    ]
     return (*rank(carded, cards(board.root, carded)), *settings)
 
 
@@ -80,7 +84,7 @@ def _pdf(board: Board, target: Path, title: str) -> None:
 
 
 def _folder(board: Board, target: Path, kind: str) -> None:
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     stamp = {"Date": None} if kind == "svg" else {}
     known: set[str] = set()
 

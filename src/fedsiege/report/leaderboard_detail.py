@@ -92,7 +92,7 @@ def _cells(board: Board, row: Row, places: Places) -> str:
             f'<td role="cell" data-label="honest rejected">{rate(mark.detection.get("FPR"))}</td>'
             f'<td role="cell" data-label="malicious accepted">{rate(mark.detection.get("FNR"))}</td>'
             f'<td role="cell" data-label="flags">{_why(mark)}</td>'
-            f'<td role="cell" data-label="again" class="again">{_repeat(mark, board.metric, places)}</td></tr>'
+            f'<td role="cell" data-label="again" class="again">{_repeat(mark, metric, places)}</td></tr>'
         )
     heads = ("attack", board.metric, "change", "no defense", "honest rejected", "malicious accepted", "flags", "again")
     head = "".join(f'<th role="columnheader" scope="col">{escape(text)}</th>' for text in heads)

@@ -105,7 +105,7 @@ def legend(flags: Iterable[Flag]) -> str:
 
     found = unique(flags)
     if not found:
-        return '<p class="soft">No flag was raised: every automatic check passed.</p>'
+        return '<p class="soft">No flag was raised. Checks that could not be made, and why, are in the notes.</p>'
     meanings = [(name(flag), RULES.get(flag.code, flag.message)) for flag in found]
     items = "".join(
         f'<div><dt><span aria-hidden="true">⚑ </span>{escape(short)}</dt><dd>{escape(meaning)}</dd></div>'

@@ -14,7 +14,7 @@
       state.orders[table.id] = [column, heads[column]?.getAttribute("aria-sort")];
     }
     for (const button of document.querySelectorAll('button.open[aria-expanded="true"]'))
-      state.open.push([button.closest("table").id, button.closest("th").dataset.v]);
+      state.open.push(button.getAttribute("aria-controls"));
     for (const [name, element] of named("details", "details")) if (element.open) state.details.push(name);
     try { sessionStorage.setItem(KEY, JSON.stringify(state)); } catch { /* Then the page starts afresh. */ }
   }
@@ -31,9 +31,8 @@
       const button = document.getElementById(id)?.querySelectorAll("button.sort")[column];
       for (let press = 0; button && press < 2 && button.closest("th").getAttribute("aria-sort") !== order; press++) button.click();
     }
-    for (const [id, defense] of state.open)
-      for (const button of document.querySelectorAll("button.open"))
-        if (button.closest("table").id === id && button.closest("th").dataset.v === defense) button.click();
+    for (const button of document.querySelectorAll("button.open"))
+      if (state.open.includes(button.getAttribute("aria-controls"))) button.click();
     for (const [name, element] of named("details", "details")) if (state.details.includes(name)) element.open = true;
     requestAnimationFrame(() => scrollTo(0, state.at));
   }

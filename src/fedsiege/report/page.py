@@ -17,7 +17,7 @@ from fedsiege.errors import RunError
 from fedsiege.report import tables, words
 from fedsiege.report.boards import Leaderboards, leaderboards
 from fedsiege.report.bundle import javascript
-from fedsiege.report.cells import LOSS, cost, detection, keyed, orders
+from fedsiege.report.cells import LOSS, cost, detection, keyed, orders, prices
 from fedsiege.report.cells import cells as make_cells
 from fedsiege.report.charts import Chart, charts
 from fedsiege.report.collect import Board
@@ -50,12 +50,12 @@ def _figure(key: str, more: str = "") -> str:
 
 def _tables(board: Contest, cells: pl.DataFrame) -> dict[str, list[tuple[str, str]]]:
     """Return the tables that stand under charts, ``(summary, table)`` for each group."""
-    caught, price = detection(board), cost(board)
+    caught, price, changes = detection(board), cost(board), prices(board)
     judged, priced = set(caught["group"]), set(price["group"])
     return {
         "grid": [(g, tables.grid(board, cells, g)) for g in board.groups],
         "detection": [(g, tables.detection(caught, g)) for g in board.groups if g in judged],
-        "cost": [(g, tables.cost(price, g, board.sticks[g].clean)) for g in board.groups if g in priced],
+        "cost": [(g, tables.cost(price, changes, g, board.sticks[g].clean)) for g in board.groups if g in priced],
     }
 
 

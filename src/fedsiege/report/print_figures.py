@@ -54,16 +54,24 @@ def ranking(board: Leaderboard) -> Any:
     alike = board.clean_metric == board.metric
     figure = _figure(6.4, 1.3 + 0.34 * len(rows))
     axes = figure.subplots()
+    marked: set[str] = set()
+
+    def named(what: str) -> str | None:
+        """Return the legend's words for the first mark of a kind, None for the others."""
+        first = what not in marked
+        marked.add(what)
+        return what if first else None
+
     for at, row in enumerate(rows):
         value = row.worst_score.value
         if known(value.mean):
             low, high = (value.low, value.high) if known(value.low) else (value.mean, value.mean)
             axes.errorbar(
                 value.mean, at, xerr=[[max(0.0, value.mean - low)], [max(0.0, high - value.mean)]], fmt="o", color=MAIN,
-                capsize=3, label="worst case (95% interval)" if at == 0 else None,
+                capsize=3, label=named("worst case (95% interval)"),
             )  # fmt: skip
         if alike and known(row.clean.value.mean):
-            axes.plot(row.clean.value.mean, at, "D", mfc="white", mec=INK, label="nobody attacks" if at == 0 else None)
+            axes.plot(row.clean.value.mean, at, "D", mfc="white", mec=INK, label=named("nobody attacks"))
     base = next((r for r in rows if r.defense == NONE and r.division == "closed"), None)
     if alike and base is not None and known(base.clean.value.mean):
         axes.axvline(base.clean.value.mean, color=INK, linestyle="--", linewidth=1, label="no attack, no defense")

@@ -13,6 +13,7 @@ from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.measures import MEASURES
 from fedsiege.arena.reproduce import target
 from fedsiege.arena.targets import Sweep
+from fedsiege.files import make_folder
 from fedsiege.report.figures import figure2, figure3, figure4
 from fedsiege.report.sweeps import sweep
 
@@ -129,7 +130,7 @@ def draw(id_: str, table: Sequence[Mapping[str, Any]], folders: Mapping[str, Pat
     out : Path
         Folder for the files.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     files = [out / f"{id_}.{suffix}" for suffix in ("svg", "png")]
     wanted = target(id_)
     if wanted.sweep is not None:

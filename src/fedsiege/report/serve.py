@@ -69,10 +69,8 @@ class Site:
         with self._page_lock:
             # Where nothing could be drawn yet, there is only an excuse, which asks again by itself.
             if self._page is None or (self._failed and not self._page[0] and self._failed[0] != self.state().token):
-                self._page = None
                 self._make()
-            assert self._page is not None
-            return self._page[1]
+            return self._page[1] if self._page else _sorry("it is being drawn")
 
     def status(self) -> dict[str, Any]:
         """Return counts of runs, the state of the store and the state that the newest page shows.
@@ -99,7 +97,8 @@ class Site:
                 self._failed = None
             except Exception as error:  # whatever a damaged run does to the page, the server and the last page stay
                 self._failed = token, f"{type(error).__name__}: {error}"
-                self._page = self._page or ("", _sorry(self._failed[1]))
+                if self._page is None or not self._page[0]:
+                    self._page = "", _sorry(self._failed[1])
             now = time.monotonic()
             self._next = now + REST * (now - started)
         finally:
@@ -112,7 +111,7 @@ def _sorry(error: str) -> bytes:
     return (
         "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><meta http-equiv='refresh' content='5'>"
         "<title>FedSiege report</title>"
-        f"<p>The page could not be drawn: {escape(error)}</p></html>"
+        f"<p>There is no page yet: {escape(error)}</p></html>"
     ).encode()
 
 

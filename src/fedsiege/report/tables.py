@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from fedsiege.arena.folder import UNSELECTED
 from fedsiege.report import words
 from fedsiege.report.cells import LOSS, NONE, VALUE, Keyed, describe_seeds, orders
 from fedsiege.report.collect import DETECTION, Board
@@ -205,24 +206,23 @@ def clients(frame: pl.DataFrame, group: str, defense: str) -> str:
     return table(f"Verdicts on first uploads, {group}, {defense}", head, rows, numeric=(1, 3, 4, 5))
 
 
-def cost(frame: pl.DataFrame, group: str, metric: str) -> str:
-    """Return what one group's defenses cost when nobody attacks."""
+def cost(frame: pl.DataFrame, changes: pl.DataFrame, group: str, metric: str) -> str:
+    """Return what one group's defenses cost when nobody attacks; `changes` are of `fedsiege.report.cells.prices`."""
     mine = frame.filter(pl.col("group") == group)
     found = {(c["defense"], c["metric"]): c for c in mine.iter_rows(named=True)}
-    open_score, open_time = found.get((NONE, metric)), found.get((NONE, "ms per round"))
+    paired = changes.filter((pl.col("group") == group) & (pl.col("n") > 0))
+    change = {(c["defense"], c["metric"]): c["mean"] for c in paired.iter_rows(named=True)}
     rows = []
     for defense in _unique(mine, "defense"):
         clean, time = found.get((defense, metric)), found.get((defense, "ms per round"))
-        against = ""
-        if clean and open_score and open_score["mean"]:
-            against = words.signed_percent(clean["mean"] / open_score["mean"] - 1)
+        shift, ratio = change.get((defense, metric)), change.get((defense, "ms per round"))
         rows.append(
             [
                 escape(defense),
                 f"{words.score(clean['mean'])} {words.half_width(clean['low'], clean['high'])}" if clean else "–",
-                against or "–",
+                "–" if shift is None else words.signed_percent(shift),
                 words.milliseconds(time["mean"]) if time else "–",
-                f"{time['mean'] / open_time['mean']:.2f} ×" if time and open_time and open_time["mean"] else "–",
+                "–" if ratio is None else f"{ratio:.2f} ×",
             ]
         )
     head = ["defense", escape(metric), "against no defense", "time of a round", "against no defense"]
@@ -250,20 +250,25 @@ def notes(board: Board) -> str:
     runs = board.runs
     said: list[str] = []
     protocols = set(_unique(runs, "protocol"))
-    if "fair" in protocols:
+    ranked = any("@" in metric for metric in board.metrics)
+    if ranked and "fair" in protocols:
         said.append("Protocol fair: clients draw training negatives without knowing what is held out of their data.")
     if "paper" in protocols:
         said.append(
             "Protocol paper: training negatives spare held-out items, as the public code of the AAAI 2023 paper does, "
             "which lets clients know what is held out. Such scores are not comparable with fair ones."
         )
-    said.append("Scores are taken on benign clients only; each is asked for the one item that was held out last.")
-    selected = _unique(runs, "selected_by")
+    if ranked:
+        said.append(
+            "HR and NDCG are taken on benign clients only; each is asked for the one item that was held out last."
+        )
+    selected = [word for word in _unique(runs, "selected_by") if word != UNSELECTED]
     if selected:
         said.append(f"“Best round” is the round with the best {words.listing(selected)}; test data chose nothing.")
     said.append(
         "Intervals are 95% percentile-bootstrap intervals over seeds; changes are paired by seed with the run without "
-        "attack and defense. With few seeds they are rough."
+        "attack and defense, and times of a round only with one of the same commit and machine. With few seeds they "
+        "are rough."
     )
     told = runs["told_byzantine"].drop_nulls().len()
     if told:

@@ -60,7 +60,11 @@ def overrides(text: str) -> dict[str, Any]:
     import shlex
 
     found: dict[str, Any] = {}
-    for word in shlex.split(text, posix=True):
+    try:
+        words = shlex.split(text, posix=True)
+    except ValueError as error:
+        raise ConfigError(f"--run-config {text!r}: {error}") from error
+    for word in words:
         key, equals, value = word.partition("=")
         if not (key and equals):
             raise ConfigError(f"--run-config: {word!r} is not of the form key=value")
@@ -82,17 +86,19 @@ def _nodes(flwr: Mapping[str, Any]) -> int:
     return NODES
 
 
-def _digest(folder: Path) -> str:
+def _digest(folder: Path, out: Path | None) -> str:
     total = hashlib.blake2b(digest_size=8)
     for path in sorted(p for p in folder.rglob("*") if p.suffix in SOURCES and p.is_file()):
         inside = path.relative_to(folder)
         if any(part.startswith((".", "audit-")) or part == "__pycache__" for part in inside.parts):
             continue
+        if out is not None and path.is_relative_to(out):
+            continue
         total.update(str(inside).encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
 
 
-def read_app(folder: Path, run_config: str = "") -> App:
+def read_app(folder: Path, run_config: str = "", out: Path | None = None) -> App:
     """Read an app folder.
 
     Parameters
@@ -101,6 +107,8 @@ def read_app(folder: Path, run_config: str = "") -> App:
         The app.
     run_config : str
         Overrides, as ``flwr run --run-config`` takes them.
+    out : Path, optional
+        Folder of the audit. Where it lies inside the app's, it is no part of the app.
 
     Raises
     ------
@@ -112,7 +120,9 @@ def read_app(folder: Path, run_config: str = "") -> App:
         raise ConfigError(f"{folder} is no Flower app: it has no pyproject.toml")
     try:
         project = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from error
     flwr = project.get("tool", {}).get("flwr", {})
     components = flwr.get("app", {}).get("components", {})
@@ -132,5 +142,5 @@ def read_app(folder: Path, run_config: str = "") -> App:
         components["clientapp"],
         {**config, **changed},
         _nodes(flwr),
-        _digest(folder),
+        _digest(folder.resolve(), None if out is None else out.resolve()),
     )

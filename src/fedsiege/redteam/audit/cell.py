@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fedsiege.errors import ConfigError
-from fedsiege.federation.checkpoint import write_atomic
+from fedsiege.files import write_atomic
 from fedsiege.redteam.audit.plan import CLEAN, OWN, Job
 from fedsiege.redteam.audit.runner import JOB, RESULT
 
@@ -61,6 +61,11 @@ def load_apps(job: Job) -> tuple[Any, Any]:
     return server, client
 
 
+def told_of(job: Job, strategy: Any) -> int:
+    """Return how many malicious nodes a defense is told of: as many as a round of this strategy holds on average."""
+    return math.ceil(job.told * min(1.0, float(getattr(strategy, "fraction_train", 1.0))))
+
+
 def defense_of(job: Job) -> Any:
     """Return what puts the job's defense before a strategy; None for none."""
     if job.defense == OWN:
@@ -68,8 +73,7 @@ def defense_of(job: Job) -> Any:
     from fedsiege.flower.strategy import DefendedStrategy
 
     def defend(strategy: Any) -> DefendedStrategy:
-        # Told as many as a round of this strategy may hold, which is what the threat model says.
-        told = math.ceil(job.told * min(1.0, float(getattr(strategy, "fraction_train", 1.0))))
+        told = told_of(job, strategy)
         return DefendedStrategy(strategy, job.defense, seed=job.seed, items=job.items, told=told)
 
     return defend
@@ -128,6 +132,7 @@ def run(job: Job) -> dict[str, Any]:
         "clients": seen.clients,
         "train": seen.train,
         "aggregation": seen.seconds,
+        "told": None if seen.defended is None else told_of(job, seen.defended.inner),
         "verdicts": None if seen.defended is None else counted(seen.defended.history, hostile),
     }
 
@@ -139,7 +144,8 @@ def main(folder: Path) -> None:
     work.mkdir(exist_ok=True)
     # The app finds its own files by relative paths, and what it writes stays in the audit's folder.
     for path in Path(job.folder).iterdir():
-        if not path.name.startswith((".", "audit-")) and not (work / path.name).exists():
+        audit = folder.resolve().is_relative_to(path.resolve())
+        if not audit and not path.name.startswith((".", "audit-")) and not (work / path.name).exists():
             (work / path.name).symlink_to(path)
     os.chdir(work)
     try:

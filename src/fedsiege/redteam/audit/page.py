@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from fedsiege import __version__
-from fedsiege.federation.checkpoint import write_atomic
+from fedsiege.files import write_atomic
 from fedsiege.redteam.audit.plan import CLEAN, OWN
 from fedsiege.redteam.audit.score import Card, Score
 from fedsiege.redteam.audit.words import IMPORT, about, change, findings, footnote, number, row_name
@@ -42,7 +42,8 @@ svg { width: 100%; height: auto; max-width: 420px; } svg text { fill: var(--soft
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(280px, 1fr)); gap: 14px 22px; }
 figure { margin: 0; } figcaption { font-weight: 600; }
 .own { stroke: var(--bad); fill: var(--bad); } .with { stroke: var(--good); fill: var(--good); }
-.clean { stroke: var(--soft); fill: var(--soft); stroke-dasharray: 4 4; }
+.clean { stroke: var(--soft); fill: var(--soft); stroke-dasharray: 2 4; }
+polyline.with { stroke-dasharray: 9 4; }
 polyline { fill: none !important; stroke-width: 2; }
 .key span { margin-right: 1.2em; white-space: nowrap; } .key svg { width: 26px; vertical-align: middle; }
 """
@@ -56,8 +57,13 @@ def _td(score: Score, shown: bool) -> str:
     return f'<td class="{kind}">{value}<small class="change">{escape(change(score))}</small>{note}</td>'
 
 
+def _scroll(name: str) -> str:
+    """Return the start of what holds a wide table: with a name, and in reach of the keyboard, which then scrolls it."""
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">'
+
+
 def _grid(card: Card) -> str:
-    heads = "".join(f"<th>{escape(d)}</th>" for d in card.defenses)
+    heads = "".join(f'<th scope="col">{escape(d)}</th>' for d in card.defenses)
     rows = []
     for attack in (CLEAN, *card.attacks):
         harmful = attack in card.harmful
@@ -67,8 +73,9 @@ def _grid(card: Card) -> str:
         what = "" if attack == CLEAN else f"<small>{escape(about(attack))}</small>"
         rows.append(f'<tr><th scope="row">{escape(row_name(attack))}{what}</th>{cells}<td>{stop}</td></tr>')
     return (
-        f'<div class="scroll"><table><thead><tr><th>attack</th><th>{escape(card.strategy)}<small>your own</small></th>'
-        f"{heads}<th>stopped by</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'{_scroll(f"{card.metric.name} under attack")}<table><thead><tr><th scope="col">attack</th>'
+        f'<th scope="col">{escape(card.strategy)}<small>your own</small></th>{heads}<th scope="col">stopped by</th>'
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -79,11 +86,16 @@ def _costs(card: Card) -> str:
         f"<td>{c.milliseconds:.1f}</td><td>{c.extra:+.1f}</td></tr>"
         for d, c in card.costs.items()
     )
-    return (
-        f'<div class="scroll"><table><thead><tr><th>defense</th><th>{escape(card.metric.name)} lost</th>'
-        "<th>honest uploads turned away</th><th>ms a round</th><th>more than your own</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    names = ("defense", f"{card.metric.name} lost", "honest uploads turned away", "ms a round", "more than your own")
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    return f"{_scroll('cost of defenses')}<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+
+
+def _mark(name: str, x: float, y: float) -> str:
+    """Return a point of a curve: a square with a defense, a circle without, so that none needs its color."""
+    if name == "with":
+        return f'<rect class="{name}" x="{x - 2.5:.1f}" y="{y - 2.5:.1f}" width="5" height="5"/>'
+    return f'<circle class="{name}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
 
 
 def _chart(card: Card, attack: str, defense: str | None) -> str:
@@ -117,7 +129,7 @@ def _chart(card: Card, attack: str, defense: str | None) -> str:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         marks.append(f'<polyline class="{name}" points="{line}"/>')
         if name != "clean":
-            marks += [f'<circle class="{name}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in places]
+            marks += [_mark(name, x, y) for x, y in places]
     axis = (
         f'<text x="{LEFT - 5}" y="13" text-anchor="end">{number(high)}</text>'
         f'<text x="{LEFT - 5}" y="{HEIGHT - BOTTOM + 3}" text-anchor="end">{number(low)}</text>'
@@ -136,7 +148,8 @@ def _chart(card: Card, attack: str, defense: str | None) -> str:
 
 def _key(defense: str | None) -> str:
     def item(name: str, words: str) -> str:
-        line = f'<svg viewBox="0 0 26 8" aria-hidden="true"><polyline class="{name}" points="1,4 25,4"/></svg>'
+        mark = "" if name == "clean" else _mark(name, 13, 4)
+        line = f'<svg viewBox="0 0 26 8" aria-hidden="true"><polyline class="{name}" points="1,4 25,4"/>{mark}</svg>'
         return f"<span>{line} {escape(words)}</span>"
 
     parts = [item("clean", "without an attack"), item("own", "your own strategy")]

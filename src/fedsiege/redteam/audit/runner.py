@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from fedsiege.files import make_folder, write_atomic
 from fedsiege.redteam.audit.plan import Job
 
 JOB, RESULT, LOG = "job.json", "result.json", "log.txt"
@@ -34,7 +35,9 @@ def stored(job: Job, root: Path) -> dict[str, Any] | None:
         result = json.loads((root / job.label / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return result if result.get("key") == job.key and result.get("status") != "timeout" else None
+    # A run that was killed, by its time limit or by the system, may end well the next time.
+    killed = result.get("status") == "timeout" or result.get("killed")
+    return result if result.get("key") == job.key and not killed else None
 
 
 def _child(folder: str, threads: int) -> None:
@@ -69,8 +72,9 @@ def _outcome(job: Job, folder: Path, code: int | None, late: bool, seconds: floa
         try:
             return json.loads((folder / RESULT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            result = {**told, "status": "crashed", "error": f"the process ended with code {code}; see {folder / LOG}"}
-    (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
+            why = f"the process ended with code {code}; see {folder / LOG}"
+            result = {**told, "status": "crashed", "error": why, "killed": True}
+    write_atomic(folder / RESULT, json.dumps(result).encode())
     return result
 
 
@@ -96,6 +100,11 @@ def run_jobs(
         Seconds after which a job is killed.
     on_done : callable, optional
         Called with each job and its result, stored ones first.
+
+    Raises
+    ------
+    RunError
+        If `root` cannot be written; jobs that have ended keep their results.
     """
     os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
     threads = max(1, (os.cpu_count() or 1) // parallel)
@@ -122,9 +131,10 @@ def run_jobs(
             while left and len(running) < parallel:
                 job = left.pop(0)
                 folder = root / job.label
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
+                # Written first: what cannot be written must not cost an old result.
+                write_atomic(folder / JOB, json.dumps(asdict(job)).encode())
                 (folder / RESULT).unlink(missing_ok=True)
-                (folder / JOB).write_text(json.dumps(asdict(job)), encoding="utf-8")
                 process = context.Process(target=_child, args=(str(folder), threads))
                 process.start()
                 running[process.sentinel] = (job, process, time.monotonic())

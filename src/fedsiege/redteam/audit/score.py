@@ -73,7 +73,7 @@ class Card:
     clean : float
         Its value in the clean run of the app's own strategy.
     chance : float
-        Share by which the clean score differs under another seed.
+        Share by which the clean score differs under another seed; NaN if that run did not end well.
     strategy : str
         Class of the app's own strategy.
     attacks, defenses : tuple of str
@@ -85,7 +85,7 @@ class Card:
     results : mapping
         Results of all runs, by (attack, defense).
     told : int
-        How many malicious nodes the defenses were told of.
+        How many malicious nodes of a round the defenses were told of.
     nodes, malicious : int
         Size of the federation and of the coalition.
     """
@@ -126,6 +126,11 @@ class Card:
         return f'strategy = DefendedStrategy(strategy, "{defense}", told={self.told})'
 
 
+def harm_limit(chance: float) -> float:
+    """Return the share of the clean score that an attack must take to count as harmful: more than chance explains."""
+    return max(HARM, 2 * min(chance, 0.25)) if math.isfinite(chance) else HARM
+
+
 def _median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     return ordered[len(ordered) // 2] if ordered else math.nan
@@ -164,8 +169,10 @@ def make_card(jobs: Sequence[Job], results: Mapping[str, Mapping[str, Any]], met
                        "audit's folder")  # fmt: skip
     judged = choose_metric(base, metric)
     clean = judged.of(base)
-    chance = abs(judged.harm(clean, judged.of(results[jobs[1].label])))
-    limit = max(HARM, 2 * min(chance, 0.25))
+    again = results[jobs[1].label]
+    other = judged.of(again) if again["status"] == "ok" else math.nan
+    chance = abs(judged.harm(clean, other)) if math.isfinite(other) else math.nan
+    limit = harm_limit(chance)
     found = {(j.attack, j.defense): results[j.label] for j in jobs if j.seed == jobs[0].seed}
     scores = {}
     for key, result in found.items():
@@ -198,7 +205,7 @@ def make_card(jobs: Sequence[Job], results: Mapping[str, Mapping[str, Any]], met
         scores,
         costs,
         found,
-        jobs[0].told,
+        max((r["told"] for r in found.values() if r.get("told") is not None), default=jobs[0].told),
         jobs[0].nodes,
         bad,
     )

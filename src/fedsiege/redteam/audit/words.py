@@ -6,7 +6,7 @@ import math
 
 from fedsiege.redteam.audit.metric import SOURCES
 from fedsiege.redteam.audit.plan import CLEAN, OWN
-from fedsiege.redteam.audit.score import HARM, Card, Score
+from fedsiege.redteam.audit.score import HARM, Card, Score, harm_limit
 from fedsiege.redteam.choose import attack_of
 from fedsiege.redteam.hostile import HOSTILE
 
@@ -70,7 +70,12 @@ def findings(card: Card) -> list[str]:
             out.append(f"Nothing in this battery stopped {', '.join(none)}; try other defenses with --defenses.")
     elif harmful and card.defenses:
         out.append("None of the defenses tried stops any of them; try others with --defenses.")
-    if card.chance > HARM:
+    if math.isnan(card.chance):
+        out.append(
+            "The clean run with another seed did not end well, so how much of a difference is chance is not known: run "
+            "the audit again."
+        )
+    elif card.chance > HARM:
         out.append(
             f"Another seed alone changes {m.name} by {100 * card.chance:.0f}%, so small differences mean nothing here; "
             "more rounds would tell more."
@@ -82,11 +87,12 @@ def footnote(card: Card) -> str:
     """Return how the figures are meant."""
     m = card.metric
     better = "lower" if m.lower else "higher"
+    chance = "is not known" if math.isnan(card.chance) else f"differs by {100 * card.chance:.1f}%"
     return (
         f"{m.name} after the last round, {SOURCES[m.source]}; {better} is better. Clean: {number(card.clean)}; another "
-        f"seed differs by {100 * card.chance:.1f}%. An attack counts as harmful if it takes more than "
-        f"{100 * max(HARM, 2 * min(card.chance, 0.25)):.0f}% of the clean score or ends the run. One run each. "
-        f"Defenses are told that {card.told} of {card.nodes} nodes may be malicious."
+        f"seed {chance}. An attack counts as harmful if it takes more than "
+        f"{100 * harm_limit(card.chance):.0f}% of the clean score or ends the run. One run each. "
+        f"Defenses are told that {card.told} node{'s' if card.told > 1 else ''} of a round may be malicious."
     )
 
 

@@ -1,0 +1,74 @@
+"""Files and folders that users name: written whole or not at all, and one clear error where that cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedsiege.errors import ConfigError, RunError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` through a temporary file, a flush to disk and a rename.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or the folder cannot be written; what was there before is untouched.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; make room or choose another folder, then start again: "
+            f"the run resumes from its last checkpoint"
+        ) from error
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and those above it, where they are not there yet, and return its path.
+
+    Raises
+    ------
+    RunError
+        If a file is in the way, the disk is full, or the folder above cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make folder {path}: {error.strerror or error}; choose another") from error
+    return path
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """Return the values of a YAML file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    what : str
+        What it is, for the error: "card", "configuration".
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or is not YAML in UTF-8.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error

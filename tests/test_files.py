@@ -1,0 +1,49 @@
+"""Files that users name: whole or not at all, and one clear error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedsiege.errors import ConfigError, RunError
+from fedsiege.files import make_folder, read_yaml, write_atomic
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "file", b"old")
+    with pytest.raises(RunError, match="cannot write"):
+        write_atomic(tmp_path / "missing" / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_is_made_once_and_a_file_in_its_way_is_named(tmp_path: Path) -> None:
+    assert make_folder(tmp_path / "a" / "b") == make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RunError, match=r"cannot make folder .*file.*; choose another"):
+            make_folder(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot read card .*a.yaml: No such file"),
+        (b"a: [1", "a.yaml is not valid YAML"),
+        ("# caf\u00e9\na: 1".encode("latin-1"), "a.yaml is not valid YAML: .*utf-8"),
+    ],
+)
+def test_what_is_no_yaml_is_one_line(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "a.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_yaml(path, "card")
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: [1, 2]", encoding="utf-8")
+    assert read_yaml(tmp_path / "a.yaml", "card") == {"a": [1, 2]}
