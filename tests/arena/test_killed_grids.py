@@ -52,8 +52,9 @@ def test_a_killed_worker_is_replaced_and_its_cell_is_run_again(tmp_path: Path, w
     lost = [e.cell_index for e in events if e.kind == "lost"]
     assert lost
     for index in set(lost):
+        # A worker may have died before it could say that it had started.
         starts = sum(e.kind == "started" and e.cell_index == index for e in events)
-        assert starts == 1 + lost.count(index)
+        assert 1 <= starts <= 1 + lost.count(index)
     assert not workers.pids
 
 

@@ -13,7 +13,8 @@ import yaml
 
 from fedsiege import registry
 from fedsiege.arena.evaluations import evaluations
-from fedsiege.arena.record import FIELDS, Record, Unreadable, parse_config, read_record
+from fedsiege.arena.folder import Unreadable
+from fedsiege.arena.record import FIELDS, Record, parse_config, read_record
 from fedsiege.arena.runs import execute
 from fedsiege.errors import RunError
 from tests.arena.stored import CARD, begun, edit, failed, finished

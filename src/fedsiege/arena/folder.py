@@ -26,10 +26,15 @@ from typing import Any
 
 import yaml
 
+from fedsiege.arena.find import cannot_be_read
 from fedsiege.errors import RunError
 
 UNSELECTED = "last round"
 """What ``selected_by`` of a result says where there are no validation scores to choose the best round by."""
+
+
+class Unreadable(RunError):
+    """The system does not let us read a file of a run, which may be whole."""
 
 
 class Busy(RunError):
@@ -119,14 +124,14 @@ class RunFolder:
         try:
             return path.is_file()
         except OSError as error:
-            raise RunError(f"cannot look into {path.parent}: {error.strerror}; ask its owner for access") from error
+            raise Unreadable(cannot_be_read(path.parent, error)) from error
 
     @staticmethod
     def _text(path: Path) -> str:
         try:
             return path.read_text(encoding="utf-8")
         except OSError as error:
-            raise RunError(f"cannot read {path}: {error.strerror}; ask its owner for access") from error
+            raise Unreadable(cannot_be_read(path, error)) from error
 
     def _json(self, path: Path, remedy: str) -> dict[str, Any]:
         if not self._there(path):

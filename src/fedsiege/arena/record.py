@@ -15,7 +15,7 @@ import yaml
 
 from fedsiege.arena.evaluations import evaluations
 from fedsiege.arena.find import OUTCOME, cannot_be_read
-from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.folder import RunFolder, Unreadable
 from fedsiege.arena.names import label
 from fedsiege.errors import RunError
 
@@ -32,10 +32,6 @@ _SECTION = re.compile(r"^[a-z]\w*:.*\n(?:[ -].*\n)*", re.MULTILINE)
 # No anchors, tags, quotes or several documents, each of which can reach beyond a section.
 _PLAIN = re.compile(r"(?:[a-z]\w*:(?: [^&*!%'\"|>\n]*)?\n(?:[ -][^&*!%'\"|>\n]*\n)*)+")
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, RecursionError, yaml.YAMLError)
-
-
-class Unreadable(RunError):
-    """The system does not let us read a file of a run, which may be whole."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fedsiege.arena.find import cannot_be_read, is_run, run_folders
+from fedsiege.arena.folder import Unreadable
 from fedsiege.arena.index import COLUMNS, FILE, ForeignError, Index, Line, connect, discard
-from fedsiege.arena.record import Unreadable, read_record
+from fedsiege.arena.record import read_record
 from fedsiege.errors import ConfigError, RunError, nearest
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import yaml
 
-from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.folder import RunFolder, Unreadable
 from fedsiege.errors import FedSiegeError
 from fedsiege.report.labels import label_runs
 from fedsiege.report.rounds import VERDICTS, Scan, scan
@@ -346,8 +346,10 @@ def collect(root: Path) -> Board:
         try:
             row, config = _read(path, root, warnings)
             label_runs([config])  # one that cannot be named must not stop the others
-        except OSError as error:
-            warnings.append(f"{_name(path, root)}: {_refused(error)}")
+        except (Unreadable, OSError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            assert isinstance(cause, OSError)
+            warnings.append(f"{_name(path, root)}: {_refused(cause)}")
             continue
         except _DAMAGE as error:
             warnings.append(f"{_name(path, root)}: left out, damaged ({_cause(error)})")
