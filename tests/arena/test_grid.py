@@ -11,6 +11,8 @@ from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.grid import Cell, Event, run_cells
 from fedsiege.arena.runs import execute
 from fedsiege.errors import RunError
+from tests.arena.games import Here
+from tests.arena.games import grid as game
 from tests.small import small
 
 
@@ -50,3 +52,23 @@ def test_two_configurations_cannot_share_a_folder(tmp_path: Path) -> None:
 
 def test_jobs_fit_the_machine() -> None:
     assert 1 <= grid.default_jobs() <= 1024
+
+
+def test_threads_follow_the_whole_grid_and_not_what_is_left_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, int]] = []
+
+    class Workers(Here):
+        def __init__(self, count: int, threads: int) -> None:
+            super().__init__()
+            made.append((count, threads))
+
+    monkeypatch.setattr("fedsiege.arena.grid.LocalWorkers", Workers)
+    monkeypatch.setattr("fedsiege.arena.room.cores", lambda: 12)
+    monkeypatch.delenv("FEDSIEGE_THREADS", raising=False)
+    cells = game(tmp_path, seeds=[0])
+    assert len(cells) == 4
+    run_cells(cells[:3], jobs=4)
+    run_cells(cells, jobs=4)
+    assert made == [(3, 4), (1, 3)]

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from fedsiege import registry
@@ -116,6 +117,28 @@ def test_a_run_stopped_between_rounds_resumes_to_the_same_bytes(finished: Path, 
     assert not RunFolder(tmp_path / "cut").finished
     execute(small(), tmp_path / "cut", threads=1, checkpoint_every=7)
     assert contents(tmp_path / "cut") == contents(finished)
+
+
+@pytest.mark.parametrize(("every", "expected"), [(100, 2), (2, 1)], ids=["no checkpoint", "a checkpoint"])
+def test_a_resumed_run_has_the_threads_that_it_had(every: int, expected: int, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def stop(record: object, seconds: float) -> None:
+        seen.append(torch.get_num_threads())
+        if record.round >= 4:  # type: ignore[attr-defined]
+            raise Stop
+
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(Stop):
+        execute(small(), folder.path, threads=1, checkpoint_every=every, progress=stop)
+    assert folder.checkpoint.exists() == (every == 2)
+    assert set(seen) == {1}
+    seen.clear()
+    # Without a checkpoint nothing is taken over, and the run may have other threads.
+    with pytest.raises(Stop):
+        execute(small(), folder.path, threads=2, progress=stop)
+    assert set(seen) == {expected}
+    assert folder.read_environment()["hardware"]["threads"] == expected
 
 
 def test_rounds_that_take_long_are_saved_by_the_clock(

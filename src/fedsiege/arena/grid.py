@@ -166,8 +166,8 @@ def _here(cells: Sequence[Cell], todo: Sequence[int], jobs: int | None) -> Local
         kinds = {(cells[k].config.dataset, cells[k].config.model) for k in todo}
         like = [c for c in cells if (c.config.dataset, c.config.model) in kinds]
         jobs = room.jobs(room.needed(RunFolder(c.path).cost for c in like))
-    count = min(jobs, len(todo))
-    return LocalWorkers(count, room.threads(count))
+    # Threads by the whole grid, not by what is left: the bits of some models depend on them.
+    return LocalWorkers(min(jobs, len(todo)), room.threads(min(jobs, len(cells))))
 
 
 @dataclass

@@ -146,6 +146,12 @@ def _described(folder: RunFolder) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _threads(folder: RunFolder, asked: int | None) -> int | None:
+    """Return the threads of a run: those of the sitting that it goes on from, as the bits of some models need that."""
+    before = _described(folder) if folder.checkpoint.exists() else None
+    return ((before or {}).get("hardware") or {}).get("threads") or asked
+
+
 def execute(
     config: RunConfig,
     path: Path,
@@ -166,7 +172,8 @@ def execute(
     path : Path
         Run folder; made if needed. A finished one is not run again: its result is returned.
     threads : int, optional
-        Threads of this run; results do not depend on it for matrix factorisation.
+        Threads of this run; results do not depend on it for matrix factorisation. A run that is resumed goes on with
+        as many as it had, so that it ends bit-identical to one never stopped.
     checkpoint_every : int
         Rounds between checkpoints; rounds that take long are saved every minute. A killed run repeats the rest.
     progress : callable, optional
@@ -189,7 +196,7 @@ def execute(
         If `stop` said so.
     """
     folder = RunFolder(path)
-    with folder.lock(), thread_limit(threads) as count:
+    with folder.lock(), thread_limit(_threads(folder, threads)) as count:
         claim(config, folder)
         if folder.finished:
             result = folder.read_result()
