@@ -182,7 +182,12 @@ def _long(board: Board, columns: Sequence[str], keep: Any, names: Mapping[str, s
         for column in columns:
             rows.append((group, attack, defense, names.get(column, column)))
             values.append(part[column].drop_nulls().to_numpy())
-    schema: dict[str, Any] = {**dict.fromkeys(("group", "attack", "defense", "metric"), pl.String)}
+    return _estimates(("group", "attack", "defense", "metric"), rows, values)
+
+
+def _estimates(names: Sequence[str], rows: Sequence[tuple[str, ...]], values: Sequence[np.ndarray]) -> pl.DataFrame:
+    """Return a frame of the columns `names`, which `rows` hold, and the estimates of `values`."""
+    schema: dict[str, Any] = {**dict.fromkeys(names, pl.String)}
     schema.update(mean=pl.Float64, low=pl.Float64, high=pl.Float64, n=pl.Int64)
     return pl.DataFrame([(*r, *e) for r, e in zip(rows, intervals(values))], schema=schema, orient="row")
 
@@ -233,9 +238,7 @@ def prices(board: Board) -> pl.DataFrame:
             values.append(-_losses(_by_seed(base, column), _by_seed(part, column)))
         rows.append((group, defense, "ms per round"))
         values.append(_ratios(base, part))
-    schema: dict[str, Any] = {**dict.fromkeys(("group", "defense", "metric"), pl.String)}
-    schema.update(mean=pl.Float64, low=pl.Float64, high=pl.Float64, n=pl.Int64)
-    return pl.DataFrame([(*r, *e) for r, e in zip(rows, intervals(values))], schema=schema, orient="row")
+    return _estimates(("group", "defense", "metric"), rows, values)
 
 
 def curves(board: Board) -> pl.DataFrame:
