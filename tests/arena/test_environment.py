@@ -95,7 +95,7 @@ def test_the_record_of_a_resumed_run_names_both_commits(
     assert record.warnings == ()
 
 
-def test_the_command_names_the_threads_that_were_asked_for(tmp_path: Path) -> None:
+def test_the_command_names_the_threads(tmp_path: Path) -> None:
     execute(small(federation={"rounds": 2}), tmp_path / "a b", threads=1)
     command = RunFolder(tmp_path / "a b").read_environment()["command"]
     assert shlex.split(command) == [

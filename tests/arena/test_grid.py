@@ -71,4 +71,5 @@ def test_threads_follow_the_whole_grid_and_not_what_is_left_of_it(
     assert len(cells) == 4
     run_cells(cells[:3], jobs=4)
     run_cells(cells, jobs=4)
-    assert made == [(3, 4), (1, 3)]
+    run_cells(game(tmp_path, seeds=[1])[:3], jobs=4, threads=2)
+    assert made == [(3, 4), (1, 3), (3, 2)]

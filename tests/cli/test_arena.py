@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     asked: list[int | None] = []
     whole = grid.run_cells
 
-    def run(cells: object, jobs: int | None, tell: object) -> object:
+    def run(cells: object, jobs: int | None, tell: object, threads: int | None) -> object:
         asked.append(jobs)
         return whole(cells, jobs, tell, executor=Here())  # type: ignore[arg-type]
 
@@ -96,7 +97,7 @@ def test_a_file_is_a_grid_and_options_take_precedence(fedsiege: Callable, card: 
     assert (row["division"], row["changes"]) == ("open", ["model.dim", "federation.rounds"])
     assert row["finished"] is False
     assert not Path("runs").exists()
-    said = json.loads(fedsiege(*words, "--json").out)
+    said = json.loads(fedsiege(*words, "--threads", 1, "--json").out)
     assert (said["card"], said["division"], said["changes"]) == ("tiny-v1", "open", ["federation.rounds", "model.dim"])
     (run,) = said["runs"]
     result = json.loads((Path(run["folder"]) / "result.json").read_text())
@@ -104,8 +105,11 @@ def test_a_file_is_a_grid_and_options_take_precedence(fedsiege: Callable, card: 
     assert result["card"]["changes"] == ["model.dim", "federation.rounds"]
     assert result["rounds"] == 5
     environment = json.loads((Path(run["folder"]) / "environment.json").read_text())
-    for word in ("'{name: lie, z: 0.5}'", "--set federation.rounds=5 model.dim=4", "--out again"):
+    for word in ("'{name: lie, z: 0.5}'", "--set federation.rounds=5 model.dim=4", "--out again", "--threads 1"):
         assert word in environment["command"]
+    again = shlex.split(environment["command"])[1:]
+    repeated = json.loads(fedsiege(*again, "--json").out)
+    assert [run["scores"] for run in repeated["runs"]] == [run["scores"]]
 
 
 def test_failures_are_told_and_the_rest_is_kept(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
@@ -122,7 +126,8 @@ def test_failures_are_told_and_the_rest_is_kept(fedsiege: Callable, card: Path, 
     [
         (["--card", "demo-v2"], "did you mean 'demo-v1'"),
         (["--card", "demo-v1", "--attacks", "lei"], "did you mean 'lie'"),
-        (["--card", "demo-v1", "--jobs", "0"], "at least 1"),
+        (["--card", "demo-v1", "--jobs", "0"], "--jobs 0 must be at least 1"),
+        (["--card", "demo-v1", "--threads", "0"], "--threads 0 must be at least 1"),
         (["--card", "demo-v1", "--set", "rounds"], "section.field=value"),
         (["--card", "demo-v1", "--degrees", "x"], "no degree 'x'"),
         (["none.yaml"], "cannot read grid none.yaml"),
@@ -142,11 +147,9 @@ def test_an_interrupted_grid_says_how_to_go_on(fedsiege: Callable, monkeypatch: 
 
     monkeypatch.setattr(grid, "run_cells", stop)
     words = ["arena", "--card", "demo-v1", "--attacks", "{name: lie, z: 0.3}", "--seeds", "0", "1", "--set"]
-    words += ["model.dim=4", "--out", "d", "--jobs", "2"]
+    words += ["model.dim=4", "--out", "d", "--jobs", "2", "--threads", "3"]
     said = fedsiege(*words)
     assert said.status == 130
-    import shlex
-
     resumed = shlex.split(said.err.partition("resume with: ")[2])
     assert sorted(resumed[1:]) == sorted(words)
 
@@ -218,19 +221,20 @@ def test_the_runs_of_a_dry_run_are_listed_with_their_folders(fedsiege: Callable,
     assert [line.split()[-1] for line in lines] == folders
 
 
-@pytest.mark.parametrize("where", ["local", "10.0.0.1:6379"])
+@pytest.mark.parametrize(("where", "threads"), [("local", 2), ("10.0.0.1:6379", 1)])
 def test_a_grid_goes_to_the_ray_cluster_that_is_named(
-    where: str, fedsiege: Callable, card: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, threads: int, fedsiege: Callable, card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
+    more = ["--threads", threads] if threads > 1 else []
 
     class Cluster(Here):
-        def __init__(self, address: str | None, jobs: int | None) -> None:
+        def __init__(self, address: str | None, jobs: int | None, threads: int) -> None:
             super().__init__()
-            asked.append((address, jobs))
+            asked.append((address, jobs, threads))
 
     monkeypatch.setattr("fedsiege.arena.ray.RayCluster", Cluster)
-    said = fedsiege("arena", "--card", card, "--seeds", 0, "--out", "r", "--ray", where, "--jobs", 3)
+    said = fedsiege("arena", "--card", card, "--seeds", 0, "--out", "r", "--ray", where, "--jobs", 3, *more)
     assert said.status == 0, said.err
-    assert asked == [(None if where == "local" else where, 3)]
+    assert asked == [(None if where == "local" else where, 3, threads)]
     assert said.err.count("finished") == 4

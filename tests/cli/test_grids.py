@@ -96,7 +96,7 @@ def test_the_demo_of_images_ends_with_accuracy_and_attack_success(
 
 
 def test_failures_are_told_and_counted(fedsiege: Callable, tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "run_cells", lambda cells, *_: [Outcome(c, None, "no room [left]") for c in cells])
+    monkeypatch.setattr(grid, "run_cells", lambda cells, *_, **__: [Outcome(c, None, "no room [left]") for c in cells])
     said = fedsiege("demo", "--out", "d")
     assert said.status == 1
     assert "failed: none/none/seed0: no room [left]" in said.err
@@ -107,7 +107,7 @@ def test_failures_are_told_and_counted(fedsiege: Callable, tiny: None, monkeypat
 def test_an_interrupted_grid_says_how_to_go_on(
     fedsiege: Callable, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(grid, "run_cells", stop)
@@ -146,7 +146,7 @@ def test_a_dry_run_lists_the_cells(fedsiege: Callable) -> None:
 
 
 def test_reproduce_prints_ours_beside_the_papers(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(cells: list[Cell], jobs: int | None, tell: Callable[[Event], None]) -> list[Outcome]:
+    def run(cells: list[Cell], jobs: int | None, tell: Callable[[Event], None], **_: object) -> list[Outcome]:
         for index in range(len(cells)):
             tell(Event(index, "started", 0, 6000))
             tell(Event(index, "failed" if index else "finished", error="why" if index else None))

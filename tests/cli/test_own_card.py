@@ -36,7 +36,7 @@ BACKDOOR: dict[str, Any] = {
 def played(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A grid of a card of one's own, whose file is gone afterwards."""
     whole = grid.run_cells
-    monkeypatch.setattr(grid, "run_cells", lambda cells, jobs, tell: whole(cells, jobs, tell, executor=Here()))
+    monkeypatch.setattr(grid, "run_cells", lambda cells, jobs, tell, **_: whole(cells, jobs, tell, executor=Here()))
     Path("mine.yaml").write_text(yaml.safe_dump(BACKDOOR), "utf-8")
     listed = fedsiege("arena", "--card", "mine.yaml", "--out", "r", "--dry-run")
     assert (listed.status, Path("r").exists()) == (0, False)

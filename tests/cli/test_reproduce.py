@@ -33,7 +33,9 @@ def test_minutes_are_above_zero(fedsiege: Callable, minutes: str) -> None:
 def test_work_that_remains_is_counted(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {}
 
-    def run(cells: list[Cell], jobs: int | None, tell: Callable, seconds: float | None = None) -> list[Outcome]:
+    def run(
+        cells: list[Cell], jobs: int | None, tell: Callable, seconds: float | None = None, **_: object
+    ) -> list[Outcome]:
         given["seconds"] = seconds
         fake(cells[:1], {"TACC": 0.8}, FOUND)
         return [Outcome(cells[0], {}), *(Outcome(c, None) for c in cells[1:])]
@@ -50,7 +52,7 @@ def test_work_that_remains_is_counted(fedsiege: Callable, monkeypatch: pytest.Mo
 
 
 def test_a_figure_of_curves_is_drawn_beside_its_table(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(cells: list[Cell], *_: object) -> list[Outcome]:
+    def run(cells: list[Cell], *_: object, **__: object) -> list[Outcome]:
         fake(cells, {"TACC": 0.8, "ASR": 0.1}, FOUND)
         return [Outcome(c, {}) for c in cells]
 

@@ -38,7 +38,9 @@ def test_the_stored_command_repeats_the_run_even_after_the_file_was_changed(
 ) -> None:
     first = json.loads(fedsiege("run", config, "--json", *words).out)
     config.write_text("dataset: ml-1m", "utf-8")
-    command = RunFolder(Path(first["folder"])).read_environment()["command"]
+    described = RunFolder(Path(first["folder"])).read_environment()
+    command = described["command"]
+    assert command.endswith(f"--threads {described['hardware']['threads']}")
     said = fedsiege(*shlex.split(command)[1:], "--json")
     assert "nothing to run" not in said.err
     again = json.loads(said.out)

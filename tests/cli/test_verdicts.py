@@ -28,7 +28,7 @@ def _bands(monkeypatch: pytest.MonkeyPatch) -> None:
 def ends_with(monkeypatch: pytest.MonkeyPatch, clean: float, lie: float) -> None:
     """Let the grid finish both cells with these values, unless they are finished."""
 
-    def run(cells: list[Cell], *_: object) -> list[Outcome]:
+    def run(cells: list[Cell], *_: object, **__: object) -> list[Outcome]:
         fake([c for c in cells if not c.path.exists()], {("none", 0): clean, ("lie", 0): lie})
         return [Outcome(c, {}) for c in cells]
 
@@ -61,7 +61,7 @@ def test_the_exit_status_is_the_verdict(
 
 
 def test_nothing_finished_is_no_success(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "run_cells", lambda cells, *_: [Outcome(c, None, "why") for c in cells])
+    monkeypatch.setattr(grid, "run_cells", lambda cells, *_, **__: [Outcome(c, None, "why") for c in cells])
     said = fedsiege(*WORDS)
     assert (said.status, "verdict: nothing finished" in said.out) == (1, True)
 

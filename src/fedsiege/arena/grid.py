@@ -43,7 +43,7 @@ class Cell:
     label : str
         How to call it, such as ``"mf/ml-1m/lie/none/seed0"``.
     command : str, optional
-        The command that repeats it; default: one that runs its configuration.
+        The command that repeats it, but for the threads; default: one that runs its configuration.
     """
 
     config: RunConfig
@@ -118,6 +118,7 @@ def run_cells(
     on_event: Callable[[Event], None] | None = None,
     seconds: float | None = None,
     executor: Executor | None = None,
+    threads: int | None = None,
 ) -> list[Outcome]:
     """Run all cells that are not finished yet, `jobs` at a time.
 
@@ -129,14 +130,15 @@ def run_cells(
     cells : sequence of Cell
         What to run; cells with the same folder and configuration run once.
     jobs : int, optional
-        Processes; default: one a core, as far as memory allows. They share the cores, or have ``FEDSIEGE_THREADS``
-        threads each.
+        Processes; default: one a core, as far as memory allows.
     on_event : callable, optional
         Called with every `Event`.
     seconds : float, optional
         Begin no cell after so many seconds, and let those under way end their round and write a checkpoint.
     executor : Executor, optional
         Where to run; default: processes on this machine. It is closed at the end.
+    threads : int, optional
+        Threads of each process on this machine; default: ``FEDSIEGE_THREADS``, else the processes share the cores.
 
     Returns
     -------
@@ -151,7 +153,7 @@ def run_cells(
     try:
         grid.skip_finished()
         if grid.queue:
-            where = where or _here(cells, grid.queue, jobs)
+            where = where or _here(cells, grid.queue, jobs, threads)
             grid.run(where)
         interrupted = False
     finally:
@@ -160,14 +162,14 @@ def run_cells(
     return [grid.outcomes[cell.path] for cell in cells]
 
 
-def _here(cells: Sequence[Cell], todo: Sequence[int], jobs: int | None) -> LocalWorkers:
+def _here(cells: Sequence[Cell], todo: Sequence[int], jobs: int | None, threads: int | None) -> LocalWorkers:
     """Return workers on this machine, as many as fit if `jobs` does not say."""
     if jobs is None:
         kinds = {(cells[k].config.dataset, cells[k].config.model) for k in todo}
         like = [c for c in cells if (c.config.dataset, c.config.model) in kinds]
         jobs = room.jobs(room.needed(RunFolder(c.path).cost for c in like))
     # Threads by the whole grid, not by what is left: the bits of some models depend on them.
-    return LocalWorkers(min(jobs, len(todo)), room.threads(min(jobs, len(cells))))
+    return LocalWorkers(min(jobs, len(todo)), threads or room.threads(min(jobs, len(cells))))
 
 
 @dataclass

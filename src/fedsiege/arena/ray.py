@@ -82,6 +82,8 @@ class RayCluster:
         RAY_ADDRESS says.
     jobs : int, optional
         Most tasks at a time; default: as many as the cluster has room for.
+    threads : int
+        Threads of each task, at least 1, and so many cores are set aside for it.
 
     Raises
     ------
@@ -89,15 +91,13 @@ class RayCluster:
         If Ray is not installed, or the cluster cannot be reached.
     """
 
-    threads = 1
-
-    def __init__(self, address: str | None = None, jobs: int | None = None) -> None:
+    def __init__(self, address: str | None = None, jobs: int | None = None, threads: int = 1) -> None:
         try:
             import ray
         except ImportError as error:
             raise RunError('Ray is not installed; run: pip install "fedsiege[ray]"') from error
         self._ray = ray
-        self.jobs = jobs
+        self.jobs, self.threads = jobs, threads
         self._mine = not ray.is_initialized()
         environment = {**dict.fromkeys(THREADS, str(self.threads)), "OMP_WAIT_POLICY": "PASSIVE"}
         environment |= {k: v for k, v in os.environ.items() if k.startswith("FEDSIEGE_")}
@@ -117,7 +117,8 @@ class RayCluster:
         try:
             if address is None:
                 with thread_variables(self.threads):
-                    own: dict[str, Any] = {"num_cpus": self.jobs or room.jobs(), "include_dashboard": False}
+                    count = self.jobs or max(1, room.jobs() // self.threads)
+                    own: dict[str, Any] = {"num_cpus": count * self.threads, "include_dashboard": False}
                     # Without an address Ray would join the cluster that RAY_ADDRESS names, and refuse num_cpus there.
                     self._ray.init(address="local", **own, **quiet)
             else:

@@ -128,13 +128,10 @@ def _resume(federation: Federation, folder: RunFolder, data: Mapping[str, Any]) 
         os.truncate(folder.rounds, offset)
 
 
-def again(path: Path, threads: int | None = None) -> str:
-    """Return the command that repeats the run in the folder `path`, from the configuration there, in another folder.
-
-    The number of threads is part of it where it was given, since the sums of some models depend on it.
-    """
+def again(path: Path) -> str:
+    """Return the command that repeats the run in the folder `path`, from the configuration there, in another folder."""
     words = ["fedsiege", "run", str(path / "config.yaml"), "--out", str(Path("again") / path.resolve().name)]
-    return shlex.join([*words, *(["--threads", str(threads)] if threads else [])])
+    return shlex.join(words)
 
 
 def _described(folder: RunFolder) -> dict[str, Any] | None:
@@ -179,7 +176,8 @@ def execute(
     progress : callable, optional
         Called after each round with its record and its wall seconds.
     command : str, optional
-        The command line that repeats the run; default: one that runs the folder's configuration, in another folder.
+        The command line that repeats the run, but for the threads, which are added: the sums of some models depend on
+        their number. Default: one that runs the folder's configuration, in another folder.
     stop : callable, optional
         Asked after each round but the last; where it says so, the run writes a checkpoint and ends.
     keep_data : bool
@@ -208,7 +206,7 @@ def execute(
             federation, info = assemble(config, keep_data)
             _resume(federation, folder, info)
             device = str(getattr(federation.learner, "device", "cpu"))
-            described = environment.describe(count, command or again(path, threads), device)
+            described = environment.describe(count, f"{command or again(path)} --threads {count}", device)
             described = environment.joined(described, _described(folder), federation.done)
             described |= {"data": info, "config_hash": config.hash}
             write_atomic(folder.environment, json.dumps(described, indent=2).encode())

@@ -60,7 +60,7 @@ class Task:
     threads : int
         Threads that it may use.
     command : str or None
-        The command that repeats it.
+        The command that repeats it, but for the threads.
     until : float or None
         When to stop (`time.time`).
     """

@@ -47,6 +47,9 @@ class Arena:
         Also play, against FedAvg, noise of the same norm in each attack's place, with which the board compares it.
     jobs
         Runs side by side; default: one a core, as far as memory allows. With --ray: as many as the cluster has room.
+    threads
+        Threads of each run, on which the last bits of classifiers depend; default: FEDSIEGE_THREADS, else runs side by
+        side share the cores. With --ray: 1.
     ray
         Run on a Ray cluster: its address, or "local" to start one on this machine.
     out
@@ -69,6 +72,7 @@ class Arena:
     plugins: Annotated[tuple[Path, ...], option("FILE ...")] = ()
     noise: Annotated[bool, option()] = False
     jobs: Annotated[int | None, option("N")] = None
+    threads: Annotated[int | None, option("N")] = None
     ray: Annotated[str | None, option("local|ADDRESS")] = None
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
     publish: Annotated[Path | None, option("DIR")] = None
@@ -90,6 +94,7 @@ class Arena:
             words += [f"--{name}", *map(str, values)] if values else []
         words += ["--noise"] if self.noise else []
         words += ["--jobs", str(self.jobs)] if self.jobs else []
+        words += ["--threads", str(self.threads)] if self.threads else []
         words += ["--ray", self.ray] if self.ray else []
         words += ["--out", str(self.out)] if self.out != Path("runs") else []
         words += ["--publish", str(self.publish)] if self.publish else []
@@ -116,8 +121,9 @@ class Arena:
 
     def __call__(self) -> int:
         """Run the grid and print its board; 1 if some runs failed."""
-        if self.jobs is not None and self.jobs < 1:
-            raise ConfigError(f"--jobs {self.jobs} must be at least 1")
+        for name, value in (("jobs", self.jobs), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} {value} must be at least 1")
         if self.grid is None and self.card is None:
             return self._cards()
         plan = self.plan()
@@ -133,7 +139,7 @@ class Arena:
         keep(plan.card, self.out)
         executor: dict[str, Any] = {"executor": self._executor()} if self.ray else {}
         with BoardProgress(cells, plan.card.metric) as progress:
-            outcomes = run_cells(cells, self.jobs, progress, **executor)
+            outcomes = run_cells(cells, self.jobs, progress, threads=self.threads, **executor)
         self._show(plan, outcomes, progress)
         if self.publish:
             self._publish(plan.card.id, self.publish)
@@ -149,7 +155,7 @@ class Arena:
         from fedsiege.arena.ray import RayCluster
 
         assert self.ray is not None
-        return RayCluster(None if self.ray == "local" else self.ray, self.jobs)
+        return RayCluster(None if self.ray == "local" else self.ray, self.jobs, self.threads or 1)
 
     def _cards(self) -> int:
         from fedsiege.arena.card_file import outlines

@@ -46,6 +46,9 @@ class Reproduce:
         Globs that narrow the cells, such as mf/ml-1m/*; --dry-run shows their names.
     jobs
         Cells that run side by side; default: one a core.
+    threads
+        Threads of each run, on which the last bits of classifiers depend; default: FEDSIEGE_THREADS, else runs side by
+        side share the cores.
     lite
         Run the small form of the table, for machines without an accelerator, if there is one.
     minutes
@@ -70,6 +73,7 @@ class Reproduce:
     rounds: Annotated[int | None, option("N")] = None
     cells: Annotated[tuple[str, ...], option("GLOB ...")] = ()
     jobs: Annotated[int | None, option("N")] = None
+    threads: Annotated[int | None, option("N")] = None
     lite: Annotated[bool, option()] = False
     minutes: Annotated[float | None, option("N")] = None
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
@@ -85,6 +89,7 @@ class Reproduce:
         words += ["--rounds", str(self.rounds)] if self.rounds else []
         words += ["--cells", *self.cells] if self.cells else []
         words += ["--jobs", str(self.jobs)] if self.jobs else []
+        words += ["--threads", str(self.threads)] if self.threads else []
         words += ["--lite"] if self.lite else []
         words += ["--minutes", f"{self.minutes:g}"] if self.minutes else []
         words += ["--out", str(self.out)] if self.out != Path("runs") else []
@@ -98,7 +103,7 @@ class Reproduce:
         """
         if self.show or self.id is None:
             return self._targets()
-        for name, value in (("rounds", self.rounds), ("jobs", self.jobs)):
+        for name, value in (("rounds", self.rounds), ("jobs", self.jobs), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise ConfigError(f"--{name} {value} must be at least 1")
         if self.minutes is not None and not self.minutes > 0:
@@ -117,7 +122,7 @@ class Reproduce:
 
         limit: dict[str, Any] = {"seconds": 60 * self.minutes} if self.minutes else {}
         with GridProgress(cells, cells[0].config.metric) as progress:
-            outcomes = run_cells(cells, self.jobs, progress, **limit)
+            outcomes = run_cells(cells, self.jobs, progress, threads=self.threads, **limit)
         failed = [o for o in outcomes if o.error is not None]
         left = [o for o in outcomes if o.error is None and o.result is None] if self.minutes else []
         result = reproduce.tabulate(id_, cells)
