@@ -87,6 +87,30 @@ def test_a_board_is_published_and_grows(fedsiege: Callable, card: Path, here: li
     assert "4 runs; commits " in page
 
 
+def test_only_what_a_published_board_lacks_is_run(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
+    words = ["arena", "--card", card, "--attacks", "none", "--publish", "boards"]
+    fedsiege(*words, "--out", "one", "--seeds", 0)
+    words += ["--missing", "--seeds", 0, 1]
+    page = Path("boards/tiny-v1.json")
+    listed = fedsiege(*words, "--out", "two", "--dry-run")
+    assert [line.split()[2] for line in listed.out.splitlines()] == ["none/none/seed1", "none/multikrum/seed1"]
+    assert f"2 of 4 runs are published in {page}; 2 are missing" in listed.err
+    said = fedsiege(*words, "--out", "two")
+    assert said.status == 0
+    assert sorted(p.parts[-2].split("-")[0] for p in Path("two").rglob("result.json")) == ["seed1", "seed1"]
+    assert len(json.loads(page.read_text("utf-8"))["runs"]) == 4
+    before = page.read_bytes()
+    said = fedsiege(*words, "--out", "three")
+    assert (said.status, "4 of 4 runs are published" in said.err) == (0, True)
+    assert page.read_bytes() == before
+    assert not Path("three").exists()
+    # Another setting is another run.
+    listed = fedsiege(*words, "--out", "two", "--dry-run", "--set", "model.dim=4")
+    assert len(listed.out.splitlines()) == 4
+    without = fedsiege("arena", "--card", card, "--missing")
+    assert (without.status, "name its folder with --publish" in without.err) == (2, True)
+
+
 def test_a_file_is_a_grid_and_options_take_precedence(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
     Path("grid.yaml").write_text(
         "{card: mine.yaml, attacks: [lie], defenses: [median], override: {federation: {rounds: 5}}}", "utf-8"

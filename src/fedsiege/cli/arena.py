@@ -56,6 +56,8 @@ class Arena:
         Folder of the runs.
     publish
         Folder for the leaderboard as a page and as JSON, such as docs/boards; runs published there before stay on it.
+    missing
+        Run only what the leaderboard in --publish does not hold yet, made here or elsewhere.
     dry_run
         List the runs with their folders, and run nothing.
     json
@@ -76,6 +78,7 @@ class Arena:
     ray: Annotated[str | None, option("local|ADDRESS")] = None
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
     publish: Annotated[Path | None, option("DIR")] = None
+    missing: Annotated[bool, option()] = False
     dry_run: Annotated[bool, option()] = False
     json: Annotated[bool, option()] = False
 
@@ -98,6 +101,7 @@ class Arena:
         words += ["--ray", self.ray] if self.ray else []
         words += ["--out", str(self.out)] if self.out != Path("runs") else []
         words += ["--publish", str(self.publish)] if self.publish else []
+        words += ["--missing"] if self.missing else []
         return shlex.join(words)
 
     def plan(self) -> Plan:
@@ -128,6 +132,10 @@ class Arena:
             return self._cards()
         plan = self.plan()
         cells = plan.cells(self.out)
+        if self.missing:
+            cells = self._unpublished(plan.card.id, cells)
+            if not cells:
+                return 0
         for note in notes(cells):
             err().print(note, markup=False, soft_wrap=True)
         if self.dry_run:
@@ -144,6 +152,21 @@ class Arena:
         if self.publish:
             self._publish(plan.card.id, self.publish)
         return 1 if any(o.error is not None for o in outcomes) else 0
+
+    def _unpublished(self, card: str, cells: list[Cell]) -> list[Cell]:
+        """Return the cells that the leaderboard in --publish does not hold, and say how many it holds."""
+        from fedsiege.arena import board_publish
+
+        if self.publish is None:
+            raise ConfigError("--missing means what a published leaderboard lacks; name its folder with --publish")
+        page = board_publish.page(card, self.publish)
+        known = {(run.card_hash, run.config_hash) for run in board_publish.read(page)[0]}
+        left = [
+            cell for cell in cells if cell.config.card is None or (cell.config.card.hash, cell.config.hash) not in known
+        ]
+        told = f"{len(cells) - len(left)} of {len(cells)} runs are published in {page}; {len(left)} are missing"
+        err().print(told, markup=False, soft_wrap=True)
+        return left
 
     def _publish(self, card: str, folder: Path) -> None:
         from fedsiege.arena.board_publish import publish
