@@ -71,8 +71,9 @@ class Row:
         The worst among adaptive attacks; None if it never faced one.
     wins : frozenset of str
         Columns (`CLEAN`, `WORST`, attack labels) where the difference to every other defense, paired by seed, has
-        an interval above zero; none where a compared cell lacks a seed of the card, the card has fewer than five, or
-        runs are of different data; no `WORST` while an attack of the card has not been played.
+        both intervals above zero (`fedsiege.arena.stats.winner`); none where a compared cell lacks a seed of the card,
+        the card has fewer than five, or runs are of different data; no `WORST` while an attack of the card
+        has not been played.
     faced, due : int
         So many attacks has it faced of those that count (the card's, or without a card all that were played).
     cost : Estimate

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 LEAD = (
     "A defense is worth what is left in its worst case over the attacks of the card; what it takes when nobody attacks "
-    "is its price. A bold score with a star is better than every other row’s by more than chance: the interval of the "
-    "difference, paired by seed, excludes zero. Nothing is bold where a compared cell lacks a seed of the card, or "
-    "where these are fewer than five. [Brackets] hold 95% intervals over seeds; a percentage is the change against the "
-    "run without attack and defense."
+    "is its price. A bold score with a star is better than every other row’s by more than chance: the intervals of the "
+    "difference, paired by seed, exclude zero, the bootstrap’s and Student’s. Nothing is bold where a compared cell "
+    "lacks a seed of the card, or where these are fewer than five. [Brackets] hold 95% intervals over seeds; a "
+    "percentage is the change against the run without attack and defense."
 )
 PICTURE = (
     "Picture in each row: ● worst case with its interval, ◆ the clean score with the defense, dashed: neither attack "
