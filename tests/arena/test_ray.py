@@ -173,6 +173,18 @@ def test_a_cluster_on_this_machine_is_no_other_one(monkeypatch: pytest.MonkeyPat
     assert [o.get("num_cpus") for o in fake.started] == [3, None]
 
 
+@pytest.mark.parametrize(("jobs", "cpus"), [(3, 6), (None, 4)])
+def test_each_task_has_its_threads(monkeypatch: pytest.MonkeyPatch, jobs: int | None, cpus: int) -> None:
+    fake = FakeRay(CPU=5)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setattr("fedsiege.arena.room.jobs", lambda: 5)
+    executor = RayCluster(None, jobs, threads=2)
+    assert [o["num_cpus"] for o in fake.started] == [cpus]
+    assert executor.free == 2
+    executor.submit(task())
+    assert [o["num_cpus"] for o in fake.asked] == [0, 2]
+
+
 def test_ray_starts_a_cluster_although_another_is_in_the_environment(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody answers at that address, so joining it would fail.
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")

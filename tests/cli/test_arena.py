@@ -103,6 +103,8 @@ def test_only_what_a_published_board_lacks_is_run(fedsiege: Callable, card: Path
     said = fedsiege(*words, "--out", "three")
     assert (said.status, "4 of 4 runs are published" in said.err) == (0, True)
     assert page.read_bytes() == before
+    assert json.loads(fedsiege(*words, "--out", "three", "--json").out)["runs"] == []
+    assert json.loads(fedsiege(*words, "--out", "three", "--json", "--dry-run").out) == []
     assert not Path("three").exists()
     # Another setting is another run.
     listed = fedsiege(*words, "--out", "two", "--dry-run", "--set", "model.dim=4")
@@ -166,14 +168,17 @@ def test_mistakes_are_one_line(fedsiege: Callable, words: list[str], message: st
 
 
 def test_an_interrupted_grid_says_how_to_go_on(fedsiege: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object, **__: object) -> None:
+    given: dict[str, object] = {}
+
+    def stop(*_: object, **more: object) -> None:
+        given.update(more)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(grid, "run_cells", stop)
     words = ["arena", "--card", "demo-v1", "--attacks", "{name: lie, z: 0.3}", "--seeds", "0", "1", "--set"]
     words += ["model.dim=4", "--out", "d", "--jobs", "2", "--threads", "3"]
     said = fedsiege(*words)
-    assert said.status == 130
+    assert (said.status, given) == (130, {"threads": 3})
     resumed = shlex.split(said.err.partition("resume with: ")[2])
     assert sorted(resumed[1:]) == sorted(words)
 

@@ -34,16 +34,17 @@ def test_work_that_remains_is_counted(fedsiege: Callable, monkeypatch: pytest.Mo
     given = {}
 
     def run(
-        cells: list[Cell], jobs: int | None, tell: Callable, seconds: float | None = None, **_: object
+        cells: list[Cell], jobs: int | None, tell: Callable, seconds: float | None = None, threads: int | None = None
     ) -> list[Outcome]:
-        given["seconds"] = seconds
+        given.update(seconds=seconds, threads=threads)
         fake(cells[:1], {"TACC": 0.8}, FOUND)
         return [Outcome(cells[0], {}), *(Outcome(c, None) for c in cells[1:])]
 
     monkeypatch.setattr(grid, "run_cells", run)
     words = ["reproduce", "icml24-table1", "--lite", "--cells", "cnn/fashion-mnist/fang/*", "--minutes", "1.5"]
+    words += ["--threads", "2"]
     said = fedsiege(*words)
-    assert (said.status, given["seconds"]) == (75, 90)
+    assert (said.status, given) == (75, {"seconds": 90, "threads": 2})
     assert "93.00" in Path("runs/reproduced/icml24-table1-lite.md").read_text("utf-8")
     resumed = said.err.partition("1 of 2 cells remain; go on with: fedsiege ")[2].replace("'", "").split()
     assert sorted(resumed) == sorted(words)

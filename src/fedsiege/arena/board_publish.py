@@ -107,7 +107,7 @@ def read(path: Path) -> tuple[list[Record], dict[str, Any]]:
         raise RunError(f"{path} is no published leaderboard ({error}); remove it, or publish elsewhere") from error
 
 
-def page(card: str, folder: Path) -> Path:
+def place(card: str, folder: Path) -> Path:
     """Return where the leaderboard of a card lies in `folder`, as JSON; its page is beside it."""
     return folder / f"{card}.json"
 
@@ -132,7 +132,7 @@ def publish(card: str, root: Path, folder: Path) -> list[Path]:
     RunError
         If there is no run to publish, or the JSON that is there cannot be read.
     """
-    target = page(card, folder)
+    target = place(card, folder)
     before, cards = read(target)
     known = {(r.card_hash, r.config_hash, r.seed): r for r in before}
     with Store(root) as store:
@@ -147,6 +147,6 @@ def publish(card: str, root: Path, folder: Path) -> list[Path]:
     lines = ",\n  ".join(json.dumps(run, allow_nan=False) for run in data["runs"])
     head = json.dumps({**data, "runs": []}, indent=1, allow_nan=False)
     write_atomic(target, (head.removesuffix('"runs": []\n}') + f'"runs": [\n  {lines}\n ]\n}}\n').encode())
-    text = target.with_suffix(".md")
-    write_atomic(text, render(data).encode())
-    return [target, text]
+    page = target.with_suffix(".md")
+    write_atomic(page, render(data).encode())
+    return [target, page]

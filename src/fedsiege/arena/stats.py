@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -137,8 +136,6 @@ def winner(values: Sequence[Mapping[int, float]], pairs: int = PAIRS) -> int | N
 
 def _student_low(values: Sequence[float]) -> float:
     """Return the lower end of Student's 95 % interval of the mean of at least two values."""
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
-    array = np.asarray(values, np.float64)
-    half = float(t.ppf((1 + LEVEL) / 2, array.size - 1)) * array.std(ddof=1) / math.sqrt(array.size)
-    return float(array.mean() - half)
+    return float(fmean(values) - t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,8 @@ from fedsiege.cli.console import err, out, print_json
 from fedsiege.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fedsiege.arena.grid import Cell, Executor, Outcome
     from fedsiege.arena.plan import Plan
 
@@ -134,12 +137,14 @@ class Arena:
         cells = plan.cells(self.out)
         if self.missing:
             cells = self._unpublished(plan.card.id, cells)
-            if not cells:
-                return 0
         for note in notes(cells):
             err().print(note, markup=False, soft_wrap=True)
         if self.dry_run:
             return self._list(cells)
+        if not cells:
+            if self.json:
+                self._show(plan, [])
+            return 0
         from fedsiege.arena.card_store import keep
         from fedsiege.arena.grid import run_cells
         from fedsiege.cli.board_progress import BoardProgress
@@ -148,7 +153,7 @@ class Arena:
         executor: dict[str, Any] = {"executor": self._executor()} if self.ray else {}
         with BoardProgress(cells, plan.card.metric) as progress:
             outcomes = run_cells(cells, self.jobs, progress, threads=self.threads, **executor)
-        self._show(plan, outcomes, progress)
+        self._show(plan, outcomes, progress.tables())
         if self.publish:
             self._publish(plan.card.id, self.publish)
         return 1 if any(o.error is not None for o in outcomes) else 0
@@ -159,12 +164,10 @@ class Arena:
 
         if self.publish is None:
             raise ConfigError("--missing means what a published leaderboard lacks; name its folder with --publish")
-        page = board_publish.page(card, self.publish)
-        known = {(run.card_hash, run.config_hash) for run in board_publish.read(page)[0]}
-        left = [
-            cell for cell in cells if cell.config.card is None or (cell.config.card.hash, cell.config.hash) not in known
-        ]
-        told = f"{len(cells) - len(left)} of {len(cells)} runs are published in {page}; {len(left)} are missing"
+        place = board_publish.place(card, self.publish)
+        known = {(run.card_hash, run.config_hash) for run in board_publish.read(place)[0]}
+        left = [c for c in cells if (c.config.card and c.config.card.hash, c.config.hash) not in known]
+        told = f"{len(cells) - len(left)} of {len(cells)} runs are published in {place}; {len(left)} are missing"
         err().print(told, markup=False, soft_wrap=True)
         return left
 
@@ -209,8 +212,8 @@ class Arena:
         card = {"card": ref.id, **{k: v for k, v in ref.to_dict().items() if k != "id"}} if ref else {}
         return {"cell": cell.label, "folder": str(cell.path), "finished": finished, **card}
 
-    def _show(self, plan: Plan, outcomes: list[Outcome], progress: Any) -> None:
-        """Print the board and what failed."""
+    def _show(self, plan: Plan, outcomes: list[Outcome], tables: Iterable[Table] = ()) -> None:
+        """Print the board, drawn as `tables`, and what failed."""
         failed = [o for o in outcomes if o.error is not None]
         if self.json:
             runs = [
@@ -228,7 +231,7 @@ class Arena:
                 {"card": plan.card.id, "hash": plan.card.hash, "division": division, "changes": changes, "runs": runs}
             )
         else:
-            for board in progress.tables():
+            for board in tables:
                 out().print(board)
             out().print(f"runs: {self.out}", markup=False, soft_wrap=True)
         for outcome in failed:
