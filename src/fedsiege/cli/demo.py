@@ -17,7 +17,7 @@ from fedsiege.errors import ConfigError
 class Demo:
     """Poison and defend a small model: a grid of attacks and defenses, and a report.
 
-    Takes two to three minutes on two cores, with --images less than two, and needs no network. What runs is written in
+    Takes a few minutes on two cores, with --images less than two, and needs no network. What runs is written in
     the cards demo-v1 and demo-images-v1 of the arena. Stopped, it goes on where it was.
 
     Parameters
