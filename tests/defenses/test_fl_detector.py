@@ -127,6 +127,18 @@ def test_near_parallel_steps_stay_finite_and_bounded() -> None:
     assert (np.linalg.norm(got, axis=1) < 10 * np.linalg.norm(vectors, axis=1)).all()
 
 
+def test_what_memory_held_before_changes_no_bit() -> None:
+    rng = np.random.default_rng(0)
+    steps = rng.normal(size=(4, SIZE))
+    tensors = [torch.from_numpy(t) for t in (steps, steps @ hessian(0), rng.normal(size=(3, SIZE)))]
+    seen = set()
+    for turn in range(200):
+        dirt = [torch.full((k,), turn % 2, dtype=torch.int32) for k in range(1, 20)]
+        del dirt
+        seen.add(hessian_times(*tensors).numpy().tobytes())
+    assert len(seen) == 1
+
+
 def naive_scores(problem: Problem, window: int, cold: int, rounds: int, cohort: int | None) -> list[dict[int, float]]:
     """Scores of every round by dense matrices and per-client records, plain averaging, no verdicts."""
     last: dict[int, tuple[np.ndarray, np.ndarray]] = {}

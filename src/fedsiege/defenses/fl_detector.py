@@ -45,7 +45,9 @@ def hessian_times(steps: torch.Tensor, changes: torch.Tensor, vectors: torch.Ten
     middle = torch.cat([torch.cat([sigma * (s @ s.T), lower], 1), torch.cat([lower.T, -torch.diag(cross.diag())], 1)])
     wide = torch.cat([sigma * s, y])
     scale = middle.diag().abs().rsqrt()
-    inner = torch.linalg.lstsq(middle * scale[:, None] * scale, (wide @ v.T) * scale[:, None]).solution
+    # Not torch's default driver: gelsy starts from column pivots that nobody has set, and rounds by what memory held.
+    small, right = middle * scale[:, None] * scale, (wide @ v.T) * scale[:, None]
+    inner = torch.linalg.lstsq(small, right, driver="gelsd").solution
     return sigma * v - (inner * scale[:, None]).T @ wide
 
 
