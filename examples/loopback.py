@@ -83,6 +83,15 @@ def places_in(folder: Path, nodes: int) -> dict[int, int]:
     return found
 
 
+def last_words(folder: Path, lines: int = 12) -> str:
+    """Return the ends of all logs of a federation, for an error that must explain itself."""
+    parts = []
+    for path in sorted(folder.glob("*.log")):
+        said = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        parts.append("\n".join([f"--- {path.name}", *said]))
+    return "\n".join(parts)
+
+
 def write_certificates(folder: Path) -> None:
     """Write ca.crt, server.pem and server.key for 127.0.0.1, good for a day."""
     from cryptography import x509
@@ -376,7 +385,10 @@ def rehearse(
             return (out / "result.json").is_file() or federation.ended()
 
         again: dict[int, float] = {}
-        wait_for(finished, left(), "end of the run")
+        try:
+            wait_for(finished, left(), "end of the run")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; rounds done: {len(rounds_in(out))}\n{last_words(folder)}") from error
         if not (out / "result.json").is_file():
             raise RuntimeError(f"the run ended without a result; see {folder / 'run.log'}")
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))

@@ -60,3 +60,12 @@ def test_an_entry_tells_settings_verdicts_and_who_was_malicious(runlog: Any, tmp
     ]
     assert lines[8] == 'result: {"accuracy": 0.5}'
     assert str(tmp_path) not in "\n".join(lines)
+
+
+def test_a_wait_that_fails_shows_the_ends_of_all_logs(runlog: Any, tmp_path: Path) -> None:
+    loopback = importlib.import_module("loopback")
+    (tmp_path / "superlink.log").write_text("\n".join(f"line {i}" for i in range(40)), encoding="utf-8")
+    (tmp_path / "run.log").write_bytes(b"\xffbroken")
+    assert loopback.last_words(tmp_path, 2).splitlines() == [
+        "--- run.log", "\N{REPLACEMENT CHARACTER}broken", "--- superlink.log", "line 38", "line 39",
+    ]  # fmt: skip
