@@ -38,13 +38,20 @@ def problem(world: Digits, client: int, cap: int = 10, factor: float = 1.0, rate
 
 
 def plain(net: nn.Module, q: Problem, how: Optimisation) -> list[float]:
-    """Return the errors before each outer step and at the end: modules, copies and optimizers, in float64."""
+    """Return the errors before each outer step and at the end: modules, copies and optimizers, in float64.
+
+    After an error above twice the smallest one the pieces are those of that again, under new optimizers at half rates.
+    """
     net = copy.deepcopy(net).double()
     target = [q.target[name].double() for name, _ in net.named_parameters()]
     begin = [p.detach().clone() for p in net.parameters()]
     pieces = {name: piece.double().clone().requires_grad_() for name, piece in q.knowledge.items()}
-    optimizers = [torch.optim.SGD([pieces[n]], lr=lr, momentum=how.momentum) for n, lr in how.rates.items()]
-    errors = []
+
+    def descents(share: float) -> list[torch.optim.SGD]:
+        return [torch.optim.SGD([pieces[n]], lr=share * lr, momentum=how.momentum) for n, lr in how.rates.items()]
+
+    share, optimizers, errors = 1.0, descents(1.0), []
+    best = {name: piece.detach().clone() for name, piece in pieces.items()}
     for _ in range(q.cap + 1):
         virtual = copy.deepcopy(net)
         places = [(part, name) for part in virtual.modules() for name, _ in part.named_parameters(recurse=False)]
@@ -62,6 +69,13 @@ def plain(net: nn.Module, q: Problem, how: Optimisation) -> list[float]:
         miss = sum(((e - b - t) ** 2).sum() for e, b, t in zip(ends, begin, target))
         error = (miss + 1e-9) / (sum((t**2).sum() for t in target) + 1e-9)
         errors.append(float(error.detach()))
+        if errors[1:] and not errors[-1] <= 2 * np.nanmin(errors[:-1]):
+            share /= 2
+            pieces.update({name: kept.clone().requires_grad_() for name, kept in best.items()})
+            optimizers = descents(share)
+            continue
+        if errors[-1] == np.nanmin(errors):
+            best = {name: piece.detach().clone() for name, piece in pieces.items()}
         for optimizer in optimizers:
             optimizer.zero_grad()
         error.backward()
@@ -123,15 +137,52 @@ def test_it_changes_nothing_it_is_given_and_works_without_gradients() -> None:
 
 
 @pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("steep", [3e2, 3e3])
+def test_a_fit_that_runs_away_goes_back_and_makes_shorter_steps(batched: bool, steep: float) -> None:
+    world = Digits()
+    how = replace(HOW, rates={name: steep * rate for name, rate in RATES.items()})
+    expected = plain(world.net, problem(world, 1, 32), how)
+    smallest = np.fmin.accumulate(expected)
+    away = [i for i in range(1, 33) if not expected[i] <= 2 * smallest[i - 1]]
+    assert away
+    assert smallest[-1] < expected[0] * 0.99
+    for cap in {32, away[0], away[-1]}:
+        q = problem(world, 1, cap)
+        if batched:
+            # Beside one that does not run away.
+            calm = problem(world, 2, cap, rate=1e-9)
+            fit, _ = reconstruct_batched(world.task.loss, [q, calm], how, torch.float64)
+        else:
+            fit = reconstruct(world.task.loss, q, how, torch.float64)
+        ends = smallest[cap - 1] if cap in away else expected[cap]
+        assert fit.error == pytest.approx(ends, rel=1e-5)
+        assert fit.iterations == cap
+        steps = [i for i in (0, 1, 2, 4, 8, 16) if i < cap]
+        np.testing.assert_allclose(fit.curve, [*(expected[i] for i in steps), ends], rtol=1e-5)
+        again = reconstruct(world.task.loss, replace(q, knowledge=fit.knowledge, cap=0), how, torch.float64)
+        assert again.error == pytest.approx(fit.error, rel=1e-5)
+
+
+@pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("rates", [{**RATES, "inputs": 1e30}, {**RATES, "rate": 1e38}])
-def test_what_leaves_the_finite_numbers_is_not_reconstructed_and_leaves_no_trace(
-    batched: bool, rates: dict[str, float]
-) -> None:
+def test_steps_that_leave_the_finite_numbers_are_taken_back(batched: bool, rates: dict[str, float]) -> None:
     world = Digits()
     q, how = problem(world, 1, 5), replace(HOW, rates=rates)
     fit = reconstruct_batched(world.task.loss, [q], how)[0] if batched else reconstruct(world.task.loss, q, how)
+    start = reconstruct(world.task.loss, replace(q, cap=0), how)
+    assert fit.error == pytest.approx(start.error, rel=1e-5)
+    assert fit.iterations == 5
+    assert fit.curve[-1] == fit.error
+    assert all(torch.equal(fit.knowledge[n], q.knowledge[n]) for n in q.knowledge)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_what_starts_outside_the_finite_numbers_is_not_reconstructed_and_stays_what_it_was(batched: bool) -> None:
+    world = Digits()
+    q = problem(world, 1, 5, rate=1e38)
+    fit = reconstruct_batched(world.task.loss, [q], HOW)[0] if batched else reconstruct(world.task.loss, q, HOW)
     assert fit.error == math.inf
-    assert fit.iterations < 5
+    assert fit.iterations == 0
     assert all(torch.equal(fit.knowledge[n], q.knowledge[n]) for n in q.knowledge)
 
 

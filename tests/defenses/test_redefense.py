@@ -174,15 +174,27 @@ def test_an_update_of_zero_is_no_product_of_training() -> None:
     assert list(state["knowledge"]) == ["2"]
 
 
-def test_a_fit_that_diverges_is_rejected_and_does_not_spoil_what_was_known() -> None:
+def test_knowledge_beyond_the_finite_numbers_reproduces_nothing_and_stays_what_it_was() -> None:
     _, state = step(replace(TUNED, first=2, gamma=2.0), WORLD.honest([1]))
-    wild = replace(TUNED, later=4, input_lr=1e30, gamma=0.01)
-    outcome, after = step(wild, WORLD.honest([1], 2), state, 2)
+    state["knowledge"]["1"]["rate"] = torch.tensor(1e38)
+    outcome, after = step(TUNED, WORLD.honest([1], 2), state, 2)
     assert outcome.verdicts.score[0] == np.inf
     assert outcome.verdicts.reason == (NOT_RECONSTRUCTED,)
-    assert outcome.info["curves"][0][-1] is None
+    assert outcome.info["curves"][0] == [None]
     assert after["expelled"] == [1]
     assert fingerprint(after["knowledge"]) == fingerprint(state["knowledge"])
+
+
+def test_an_honest_client_whose_fit_runs_away_is_not_expelled() -> None:
+    """Its kept virtual rate makes the error steep, and a step of the usual length leads far out."""
+    _, state = step(TUNED, WORLD.honest(CLIENTS))
+    state["knowledge"]["5"]["rate"] *= 12
+    outcome, after = step(replace(TUNED, later=200), WORLD.honest(CLIENTS, 2), state, 2)
+    place = CLIENTS.index(5)
+    curve = outcome.info["curves"][place]
+    assert max(curve[1:]) > 2 * min(curve[:1])
+    assert outcome.verdicts.accepted.all()
+    assert after["expelled"] == []
 
 
 def test_uploads_that_are_not_finite_never_reach_it() -> None:

@@ -54,10 +54,12 @@ class FedREDefense(Filter):
     started anew every round.
 
     Decided here, where paper and code are silent or unhelpful: an update of zero norm is no product of training, its
-    error is 1 without any work, so it is rejected (for a `gamma` below 1); a fit that leaves the finite numbers has
-    the error inf, and the client's knowledge stays what it was before. Training that is not an attack but whose
-    update is unlike any that `pairs` samples can give (many local epochs, another optimizer) is rejected too, and
-    data poisoning is not: it is training.
+    error is 1 without any work, so it is rejected (for a `gamma` below 1). A fit that runs away goes back and makes
+    shorter steps (see `reconstruct`): without that, in the lite form of the icml24 targets, an honest client's error
+    once went from 0.62 to 1.6, 8.6 and out of the numbers, after 46 rounds in which a few steps had sufficed, and the
+    client was expelled. Where knowledge gives no finite error to begin with, the error is inf, and the knowledge stays
+    what it was before. Training that is not an attack but whose update is unlike any that `pairs` samples can give
+    (many local epochs, another optimizer) is rejected too, and data poisoning is not: it is training.
 
     The schedule ``"label-start"`` is ours: it stops early as ``"dynamic"`` does. At a client's first participation
     the label logits are read from the move of the last layer's bias (`LabelTask`), and outer steps have fixed lengths,

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from fedsiege.defenses.reconstruction.single import (
+    AWAY,
     EPS,
     Loss,
     Optimisation,
@@ -44,6 +45,7 @@ class _Batch:
         self.common = {n: self._cast(first[n]) for n in self.names} if self.shared else {}
         self.places: list[int] = []
         self.iterations: list[int] = []
+        self.smallest: list[float] = []
         self.curves: list[list[float]] = []
         self.rows: dict[str, dict[str, torch.Tensor]] = {}
         axis = None if self.shared else 0
@@ -72,6 +74,8 @@ class _Batch:
         new = {"knowledge": stacked("knowledge", self.pieces), "target": stacked("target", self.names)}
         new["held"] = stacked("knowledge", self.held)
         new["velocity"] = {key: torch.zeros_like(value) for key, value in new["knowledge"].items()}
+        new["best"] = {key: value.clone() for key, value in new["knowledge"].items()}
+        new["length"] = {"": torch.ones(len(mine), dtype=self.dtype, device=self.device)}
         if not self.shared:
             new["params"] = stacked("params", self.names)
         for kind, tensors in new.items():
@@ -79,6 +83,7 @@ class _Batch:
             self.rows[kind] = tensors if not held else {k: torch.cat([held[k], v]) for k, v in tensors.items()}
         self.places += places
         self.iterations += [0] * len(places)
+        self.smallest += [math.inf] * len(places)
         self.curves += [[] for _ in places]
 
     def _evaluate(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
@@ -88,25 +93,32 @@ class _Batch:
             return {}, self.errors(known, start, target, held)
         return self.slopes(known, start, target, held)
 
+    def _done(self, row: int, value: float, away: bool) -> Result:
+        """Return what came of the fit in a row that ends with this error."""
+        problem, iteration, curve = self.problems[self.places[row]], self.iterations[row], self.curves[row]
+        kind = "best" if away and iteration else "knowledge"
+        value = self.smallest[row] if kind == "best" else value
+        fitted = stored({key: piece[row] for key, piece in {**self.rows["held"], **self.rows[kind]}.items()})
+        sound = math.isfinite(value) and all(torch.isfinite(fitted[key]).all() for key in self.pieces)
+        known = fitted if sound else stored(problem.knowledge)
+        return Result(value if sound else math.inf, iteration, [*curve, value], known)
+
     def advance(self) -> list[tuple[int, Result]]:
-        """Measure all errors, take out who is done, and let the others make a step."""
+        """Measure all errors, take out who is done, and let the others make a step or take their last one back."""
         slope, errors = self._evaluate()
         values = errors.tolist()
-        done, keep = [], []
+        done, keep, strayed, better = [], [], [], []
         for row, (place, value) in enumerate(zip(self.places, values)):
             problem, iteration = self.problems[place], self.iterations[row]
-            ends = iteration == problem.cap or not math.isfinite(value) or value < self.how.goal
-            if ends or on_curve(iteration):
-                self.curves[row].append(value)
-            if not ends:
-                keep.append(row)
+            away = not (math.isfinite(value) and value <= AWAY * self.smallest[row])
+            if iteration == problem.cap or value < self.how.goal or (away and iteration == 0):
+                done.append((place, self._done(row, value, away)))
                 continue
-            pieces = {**self.rows["held"], **self.rows["knowledge"]}
-            fitted = stored({key: piece[row] for key, piece in pieces.items()})
-            if math.isfinite(value) and all(torch.isfinite(fitted[key]).all() for key in self.pieces):
-                done.append((place, Result(value, iteration, self.curves[row], fitted)))
-            else:
-                done.append((place, Result(math.inf, iteration, self.curves[row], stored(problem.knowledge))))
+            if on_curve(iteration):
+                self.curves[row].append(value)
+            keep.append(row)
+            strayed.append(away)
+            better.append(value < self.smallest[row])
         if len(keep) < len(values):
             index = torch.tensor(keep, dtype=torch.int64, device=self.device)
             self.rows = {kind: {k: v[index] for k, v in tensors.items()} for kind, tensors in self.rows.items()}
@@ -114,11 +126,32 @@ class _Batch:
             self.places = [self.places[row] for row in keep]
             self.curves = [self.curves[row] for row in keep]
         self.iterations = [self.iterations[row] + 1 for row in keep]
+        self.smallest = [
+            min(self.smallest[row], values[row]) if b else self.smallest[row] for row, b in zip(keep, better)
+        ]
         if keep:
-            for key, leaf in self.rows["knowledge"].items():
-                velocity = self.rows["velocity"][key].mul_(self.how.momentum).add_(slope[key])
-                leaf.sub_(leveled(velocity, 1) if self.how.level else velocity, alpha=self.how.rates[key])
+            self._move(slope, strayed, better)
         return done
+
+    def _move(self, slope: Tensors, strayed: list[bool], better: list[bool]) -> None:
+        """Let every row make a step; those that have strayed go back instead, and their steps become half as long."""
+        lost, gained = (torch.tensor(flags, device=self.device) for flags in (strayed, better))
+        length = self.rows["length"][""]
+        if any(strayed):
+            length.copy_(torch.where(lost, length / 2, length))
+
+        def where(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+            return rows.view(-1, *[1] * (like.dim() - 1))
+
+        for key, leaf in self.rows["knowledge"].items():
+            best, velocity = self.rows["best"][key], self.rows["velocity"][key]
+            best.copy_(torch.where(where(gained, leaf), leaf, best))
+            velocity.mul_(self.how.momentum).add_(slope[key])
+            step = leveled(velocity, 1) if self.how.level else velocity
+            if any(strayed):
+                velocity.copy_(torch.where(where(lost, leaf), 0.0, velocity))
+            moved = leaf - self.how.rates[key] * where(length, leaf) * step
+            leaf.copy_(torch.where(where(lost, leaf), best, moved) if any(strayed) else moved)
 
 
 def _shapes(problem: Problem) -> tuple[tuple[str, tuple[int, ...]], ...]:

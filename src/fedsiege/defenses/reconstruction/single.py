@@ -18,6 +18,9 @@ EPS = 1e-9
 TINY = 1e-30
 """Lengths below this are no direction."""
 
+AWAY = 2.0
+"""Times the smallest error so far above which a fit has run away."""
+
 
 @dataclass(frozen=True)
 class Optimisation:
@@ -75,13 +78,13 @@ class Result:
     Parameters
     ----------
     error : float
-        Final error; inf if a value was not finite.
+        Final error; inf if that of the first knowledge was not finite.
     iterations : int
-        Outer steps taken.
+        Outer iterations, steps that were taken back included.
     curve : list of float
         Errors before outer step 0, 1, 2, 4, 8, … and the final one.
     knowledge : mapping of str to torch.Tensor
-        The fitted knowledge on the CPU; what the problem started from if a value was not finite.
+        The fitted knowledge on the CPU; what the problem started from if the error is inf.
     """
 
     error: float
@@ -130,6 +133,10 @@ def reconstruct(loss: Loss, problem: Problem, how: Optimisation, dtype: torch.dt
     move against the upload g, (‖move − g‖² + 1e-9) / (‖g‖² + 1e-9). Below `how.goal` or at the cap it ends; else
     the knowledge makes a step of gradient descent with momentum. The error that ends the fit and the one whose
     gradient is taken are the same number, so it is computed once; at the cap it is computed without a graph.
+
+    A fit runs away where the error is steep, through ever larger values and out of the numbers. Once a step has led
+    above `AWAY` times the smallest error so far, the knowledge goes back to where that was, without momentum, and all
+    further steps are half as long. That is ours; where it does not happen, not a bit differs from the paper's descent.
     """
 
     def fresh(value: torch.Tensor) -> torch.Tensor:
@@ -158,22 +165,37 @@ def reconstruct(loss: Loss, problem: Problem, how: Optimisation, dtype: torch.dt
         return (sq_norm((p - s) - g for p, s, g in zip(params, start, target)) + EPS) / size
 
     curve: list[float] = []
-    iteration = 0
+    iteration, length = 0, 1.0
+    smallest, best = math.inf, [leaf.detach().clone() for leaf in leaves]
     while True:
         last = iteration == problem.cap
         measured = error(graph=not last)
         value = float(measured.detach())
-        ends = last or not math.isfinite(value) or value < how.goal
-        if ends or on_curve(iteration):
-            curve.append(value)
+        away = not value <= AWAY * smallest or not math.isfinite(value)
+        ends = last or value < how.goal or (away and iteration == 0)
         if ends:
             break
-        gradients = torch.autograd.grad(measured, leaves, materialize_grads=True)
+        if on_curve(iteration):
+            curve.append(value)
         with torch.no_grad():
-            for leaf, v, g, step in zip(leaves, velocity, gradients, rates):
-                v.mul_(how.momentum).add_(g)
-                leaf.sub_(leveled(v) if how.level else v, alpha=step)
+            if away:
+                length /= 2
+                for leaf, kept, v in zip(leaves, best, velocity):
+                    leaf.copy_(kept)
+                    v.zero_()
+            else:
+                if value < smallest:
+                    smallest = value
+                    for leaf, kept in zip(leaves, best):
+                        kept.copy_(leaf)
+                gradients = torch.autograd.grad(measured, leaves, materialize_grads=True)
+                for leaf, v, g, step in zip(leaves, velocity, gradients, rates):
+                    v.mul_(how.momentum).add_(g)
+                    leaf.sub_(leveled(v) if how.level else v, alpha=length * step)
         iteration += 1
+    if away and iteration:
+        value, leaves = smallest, best
+    curve.append(value)
     if not (math.isfinite(value) and all(torch.isfinite(leaf).all() for leaf in leaves)):
         return Result(math.inf, iteration, curve, stored(problem.knowledge))
     return Result(value, iteration, curve, stored({**held, **dict(zip(pieces, leaves))}))
