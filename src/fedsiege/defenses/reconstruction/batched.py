@@ -126,9 +126,7 @@ class _Batch:
             self.places = [self.places[row] for row in keep]
             self.curves = [self.curves[row] for row in keep]
         self.iterations = [self.iterations[row] + 1 for row in keep]
-        self.smallest = [
-            min(self.smallest[row], values[row]) if b else self.smallest[row] for row, b in zip(keep, better)
-        ]
+        self.smallest = [values[row] if less else self.smallest[row] for row, less in zip(keep, better)]
         if keep:
             self._move(slope, strayed, better)
         return done

@@ -171,9 +171,8 @@ def reconstruct(loss: Loss, problem: Problem, how: Optimisation, dtype: torch.dt
         last = iteration == problem.cap
         measured = error(graph=not last)
         value = float(measured.detach())
-        away = not value <= AWAY * smallest or not math.isfinite(value)
-        ends = last or value < how.goal or (away and iteration == 0)
-        if ends:
+        away = not (math.isfinite(value) and value <= AWAY * smallest)
+        if last or value < how.goal or (away and iteration == 0):
             break
         if on_curve(iteration):
             curve.append(value)
