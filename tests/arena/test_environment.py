@@ -11,7 +11,7 @@ import pytest
 import sklearn
 
 from fedsiege.arena import environment
-from fedsiege.arena.environment import joined, versions
+from fedsiege.arena.environment import each_commit, joined, versions
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.record import read_record
 from fedsiege.arena.runs import execute
@@ -45,6 +45,12 @@ def test_what_differs_between_sittings_is_kept_in_order() -> None:
     # Back to the first commit: it is named once, and has two stretches.
     assert joined(sitting("a", "new"), second, 8)["commit"] == "a, b"
     assert [s["after"] for s in joined(sitting("a", "new"), second, 8)["sittings"]] == [0, 5, 8]
+
+
+def test_each_commit_of_several_runs_is_told_once() -> None:
+    resumed = joined(sitting("b"), sitting("a"), 5)["commit"]
+    assert each_commit([resumed, "c", None, "b", ""]) == ["a", "b", "c"]
+    assert each_commit([None]) == each_commit([]) == []
 
 
 def test_a_sitting_that_got_no_further_is_forgotten() -> None:

@@ -13,6 +13,7 @@ from fedsiege.arena import card_store
 from fedsiege.arena.board import boards, shipped
 from fedsiege.arena.board_command import repeating
 from fedsiege.arena.board_tables import markdown
+from fedsiege.arena.environment import each_commit
 from fedsiege.arena.record import Record
 from fedsiege.arena.store import Store
 from fedsiege.errors import RunError
@@ -80,7 +81,7 @@ def render(data: Mapping[str, Any]) -> str:
     """Return the Markdown page of a published leaderboard."""
     records = from_json(data)
     known = card_store.published(records, data.get("cards", {}))
-    commits = sorted({commit for record in records for commit in record.commit.split(", ") if commit})
+    commits = each_commit(record.commit for record in records)
     hardware = sorted({record.hardware for record in records if record.hardware})
     lines = [
         f"# Leaderboard of {data['card']}",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from fedsiege.arena.environment import each_commit
 from fedsiege.errors import RunError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def derive(records: Iterable[Record], cards: Iterable[Card]) -> dict[str, dict[s
                     "low": low, "high": high, "metric": next(iter(runs.values())).metric,
                     "values": {seed: float(f"{r.value:.6g}") for seed, r in runs.items()},
                     "runs": [r.config_hash for r in runs.values()],
-                    "commits": sorted({r.commit for r in runs.values()}),
+                    "commits": each_commit(r.commit for r in runs.values()),
                 }  # fmt: skip
         if degrees:
             out[card.id] = {"hash": card.hash, "degrees": degrees}

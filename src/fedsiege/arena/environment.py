@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -110,6 +110,11 @@ def joined(now: Mapping[str, Any], before: Mapping[str, Any] | None, done: int) 
     commits = dict.fromkeys(str(sitting["commit"] or "unknown") for sitting in every)
     told = [{name: sitting[name] for name in ("after", *differs)} for sitting in every]
     return {**now, "commit": ", ".join(commits) if "commit" in differs else now.get("commit"), "sittings": told}
+
+
+def each_commit(named: Iterable[str | None]) -> list[str]:
+    """Return every commit once, sorted, of runs that name one, several in one text (see `joined`) or none."""
+    return sorted({commit for names in named if names for commit in names.split(", ")})
 
 
 def _origin(sitting: Mapping[str, Any]) -> list[Any]:

@@ -88,6 +88,7 @@ def render(data: Mapping[str, Any]) -> str:
     for row, cells in zip(data["rows"], body):
         lines.append("| " + " | ".join([*_named(row, usual), *cells, str(row["seeds"])]) + " |")
     lines += ["", *[f"- {note}" for note in data["notes"]], "", "```console", f"$ {data['command']}", "```", ""]
-    made = f"Commit: {', '.join(data['commits'])}. Hardware: {'; '.join(data['hardware'])}. Paper: {data['paper']}."
+    commits = ", ".join(data["commits"]) or "unknown"
+    made = f"Commit: {commits}. Hardware: {'; '.join(data['hardware'])}. Paper: {data['paper']}."
     lines += [f"{made} Every seed's values are in `{data['id']}.json` beside this page.", ""]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fedsiege.arena.environment import each_commit
 from fedsiege.arena.evidence import Run, known, published
 from fedsiege.arena.grid import Cell
 from fedsiege.arena.pages import render
@@ -25,7 +26,7 @@ def evidence(id_: str, cells: Sequence[Cell], runs: Sequence[Run], command: str)
         **tabulate(id_, cells, runs).to_json(),
         "about": target(id_).about,
         "command": command,
-        "commits": sorted({str(run.commit) for run in runs}),
+        "commits": each_commit(run.commit for run in runs),
         "hardware": sorted({f"{r.hardware['cpu']}, {r.hardware['threads']} thread a run" for r in runs}),
         "runs": [run.to_json() for run in runs],
     }
