@@ -244,16 +244,32 @@ def test_numbers_in_words() -> None:
     assert marks.score(Estimate(NAN, NAN, NAN, 0)) == "–"
     assert marks.score(Estimate(0.5, NAN, NAN, 1)) == '0.5000<small class="ci">1 seed</small>'
     assert marks.score(Estimate(0.5, 0.4, 0.6, 3)) == '0.5000<small class="ci">[0.4000, 0.6000]</small>'
-    assert marks.price(Estimate(0.1, 0.05, 0.2, 3), 0.5) == (
+    assert marks.price(Estimate(0.1, 0.05, 0.2, 3), Estimate(0.2, NAN, NAN, 3)) == (
         '−0.1000 · −20.0%<small class="ci">[−0.2000, −0.0500]</small>'
     )
-    assert marks.price(Estimate(-0.1, NAN, NAN, 1), NAN) == '+0.1000<small class="ci">1 seed</small>'
+    unknown = Estimate(NAN, NAN, NAN, 0)
+    assert marks.price(Estimate(-0.1, NAN, NAN, 1), unknown) == '+0.1000<small class="ci">1 seed</small>'
     assert marks.key(None) == marks.key(NAN) == ""
     assert marks.key(0.25) == ' data-v="0.25"'
     assert marks.rate(0.125) == "12.5%"
     assert marks.span(Estimate(0.5, 0.25, 0.75, 3), NAN, 1.0, 1.0).count("<path") == 3
     assert 'cx="60.0"' in marks.span(Estimate(0.5, NAN, NAN, 1), NAN, NAN, 1.0)
     assert marks.span(Estimate(0.0, NAN, NAN, 1), NAN, NAN, 0.0) == ""
+
+
+def test_a_price_is_one_share_everywhere_on_the_page(tmp_path: Path) -> None:
+    clean, guarded = (0.04, 0.08), (0.02, 0.08)  # the mean of the losses is 25 %, the loss of the means 16.7 %
+    for seed in range(2):
+        for defense, values in (("none", clean), ("krum", guarded)):
+            for attack in ("none", "fang"):
+                write_run(
+                    tmp_path / f"{attack}-{defense}-{seed}", attack, defense, seed, value=values[seed], card=CARD
+                )
+    page = render(collect(tmp_path), "t")
+    assert "When nobody attacks and krum stands guard, HR@5 falls by 25.0%." in page
+    assert "−0.0100 · −25.0%" in page
+    assert page.count("−25.0%") > 1  # the table of costs too
+    assert "−16.7%" not in page
 
 
 def test_time_of_a_round_is_the_mean_of_the_runs(found: Leaderboards) -> None:

@@ -111,7 +111,7 @@ def _row(board: Board, row: Row, rank: int, name: str, top: float, places: Place
         ("rank", f' data-v="{rank}"', str(rank)),
         ("worst case", key(worst.value.mean), told),
         ("clean", key(row.clean.value.mean), score(row.clean.value, wins(row, NONE))),
-        ("price", key(row.price.mean), "none by definition" if row is open_ else price(row.price, reference)),
+        ("price", key(row.price.mean), "none by definition" if row is open_ else price(row.price, row.clean.lost)),
         ("adaptive", key(facing_key), facing),
         ("time", key(row.cost.mean), _time(row)),
         ("flags", key(float(len(row.flags))), chips(row.flags)),

@@ -44,12 +44,12 @@ def score(estimate: Estimate, strong: bool = False, digits: int = 4) -> str:
     return f'{number}<small class="ci">{interval(estimate, digits)}</small>'
 
 
-def price(estimate: Estimate, reference: float, digits: int = 4) -> str:
-    """Return what a defense takes from the clean run: a difference with its interval, and its share of `reference`."""
+def price(estimate: Estimate, lost: Estimate, digits: int = 4) -> str:
+    """Return what a defense takes from the clean run: a difference with its interval, and the share that it loses."""
     if not known(estimate.mean):
         return MISSING
     change = f"{words.signed(-estimate.mean, digits)}"
-    share = f" · {words.signed_percent(-estimate.mean / reference)}" if known(reference) and reference else ""
+    share = f" · {words.signed_percent(-lost.mean)}" if known(lost.mean) else ""
     bounds = interval(_negated(estimate), digits, signed=True)
     return f'{change}{share}<small class="ci">{bounds}</small>'
 
