@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from fedsiege.arena.runs import assemble
 from fedsiege.attacks.adaptive_wrapper import Adaptive
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge, Rehearsal
 from fedsiege.attacks.label_flip import LabelFlip
@@ -19,14 +20,18 @@ from fedsiege.defenses.contra import Contra
 from fedsiege.defenses.fl_cert import FLCert
 from fedsiege.defenses.fl_detector import FLDetector
 from fedsiege.defenses.flame import Flame
+from fedsiege.defenses.krum import Krum
 from fedsiege.defenses.multi_krum import MultiKrum
 from fedsiege.defenses.norm_bound import NormBound
+from fedsiege.defenses.union import Union
+from fedsiege.defenses.union_memory import UnionMemory
 from fedsiege.errors import KnowledgeError
 from fedsiege.federation import checkpoint
-from fedsiege.federation.loop import Federation
+from fedsiege.federation.loop import Federation, FederationConfig
 from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
-from tests.federation.test_verdicts import federation
+from tests.federation.test_verdicts import SGD, federation
+from tests.small import small
 from tests.trees import fingerprint
 
 DEFENSES: list[Defense] = [
@@ -81,6 +86,32 @@ def test_asking_leaves_no_trace(defense: Defense) -> None:
     asking, silent = federation(defense, Curious()), federation(defense, Curious(asks=False))
     for _ in range(3):
         asking.step(), silent.step()
+        assert fingerprint(asking.state()) == fingerprint(silent.state())
+
+
+RECOMMENDERS: list[Defense] = [
+    Krum(byzantine=3),
+    Pipeline((Union(), MultiKrum(byzantine=3))),  # type: ignore[list-item]
+    Pipeline((UnionMemory(outlier=1.0), NormBound(bound=0.1))),  # type: ignore[list-item]
+]
+
+
+@pytest.mark.parametrize("defense", RECOMMENDERS, ids=lambda d: d.name)
+def test_what_was_rehearsed_of_row_sparse_uploads_happens_to_the_bit(defense: Defense) -> None:
+    config = FederationConfig(rounds=4, cohort=0.5, malicious=0.2, reserved=0.2)
+    learners = (assemble(small())[0].learner for _ in range(2))
+    asking, silent = (Federation(m, Curious(asks=a), defense, config, SGD, 0) for m, a in zip(learners, (True, False)))
+    for _ in range(4):
+        told.clear()
+        before = asking.model.table("items").clone()
+        record = asking.step()
+        (who, said), places = told[0], np.searchsorted(record.cohort, told[0][0])
+        np.testing.assert_array_equal(record.verdicts.accepted[places], said.accepted)
+        assert who.size > 1
+        assert said.aggregate is not None
+        moved = before + SGD.lr * said.aggregate["items"].dense()[0]
+        np.testing.assert_array_equal(asking.model.table("items"), moved)
+        silent.step()
         assert fingerprint(asking.state()) == fingerprint(silent.state())
 
 

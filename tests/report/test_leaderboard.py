@@ -262,9 +262,7 @@ def test_a_price_is_one_share_everywhere_on_the_page(tmp_path: Path) -> None:
     for seed in range(2):
         for defense, values in (("none", clean), ("krum", guarded)):
             for attack in ("none", "fang"):
-                write_run(
-                    tmp_path / f"{attack}-{defense}-{seed}", attack, defense, seed, value=values[seed], card=CARD
-                )
+                write_run(tmp_path / f"{attack}-{defense}-{seed}", attack, defense, seed, value=values[seed], card=CARD)
     page = render(collect(tmp_path), "t")
     assert "When nobody attacks and krum stands guard, HR@5 falls by 25.0%." in page
     assert "−0.0100 · −25.0%" in page

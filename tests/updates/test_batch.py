@@ -93,6 +93,54 @@ def test_replace_changes_values_and_counts_of_some() -> None:
     np.testing.assert_array_equal(got.flat().numpy()[[0, 2, 3]], updates.flat().numpy()[[0, 2, 3]])
 
 
+@pytest.mark.parametrize("dense", [False, True], ids=["rows", "dense"])
+@pytest.mark.parametrize("places", [[4, 1], [2], [0, 1, 2, 3, 4], []], ids=str)
+def test_a_copy_of_many_knows_what_a_copy_of_its_own_finds(dense: bool, places: list[int]) -> None:
+    world = World(torch.float64)
+    updates, other = world.honest(CLIENTS), world.honest(np.arange(70, 70 + len(places)))
+    if dense:
+        updates, other = made_dense(updates), made_dense(other)
+    index = np.array(places, np.int64)
+    plain, shared = updates.replace(index, other), updates.replace(index, other, again=True)
+    assert plain.origin is None
+    assert shared.origin is not None
+    kept = np.array([3, 0, 4])
+    for mine, naive in ((shared, plain), (shared.select(kept), plain.select(kept))):
+        np.testing.assert_array_equal(mine.flat().numpy(), naive.flat().numpy())
+        np.testing.assert_array_equal(mine.norms, naive.norms)
+        np.testing.assert_allclose(mine.gram, naive.gram, rtol=1e-12, atol=1e-13)
+        np.testing.assert_array_equal(mine.gram, mine.gram.T)
+        np.testing.assert_allclose(mine.sq_distances, naive.sq_distances, rtol=1e-12, atol=1e-13)
+
+
+def test_equal_uploads_of_a_copy_of_many_are_equal_in_every_product() -> None:
+    world = World(torch.float32)
+    updates = world.honest(CLIENTS)
+    same = world.honest(np.array([7, 7, 7]))
+    gram = updates.replace(np.array([0, 2, 3]), same, again=True).gram
+    np.testing.assert_array_equal(gram[0], gram[2])
+    np.testing.assert_array_equal(gram[0], gram[3])
+
+
+def test_what_is_known_of_an_upload_is_not_asked_again() -> None:
+    world = World(torch.float64)
+    updates, seen, view = world.honest(CLIENTS), [], object()
+
+    def sums(batch: UpdateBatch) -> np.ndarray:
+        seen.append(batch.clients.tolist())
+        return batch.flat().numpy().sum(1)
+
+    for client in (70, 71):
+        copy = updates.replace(np.array([1]), world.honest(np.array([client])), again=True)
+        for batch in (copy, copy, copy.select(np.array([4, 1]))):
+            np.testing.assert_array_equal(batch.recall("sums", sums, view), batch.flat().numpy().sum(1))
+    assert seen == [CLIENTS.tolist(), [3], [3]]
+    updates.recall("sums", sums, object())  # under another view it is another question
+    assert seen[3:] == [CLIENTS.tolist()]
+    copy.recall("others", sums, view)
+    assert seen[4:] == [CLIENTS.tolist(), [3]]
+
+
 def test_scale_add_and_moments_go_over_all_blocks() -> None:
     updates = World(torch.float64).honest(CLIENTS)
     x, factors = updates.flat().numpy(), np.arange(5.0)

@@ -131,6 +131,32 @@ def test_norms_products_and_distances(n: int, seed: int, dtype: torch.dtype) -> 
 
 @cases
 @dtypes
+@pytest.mark.parametrize("wide", [False, True], ids=["mapped", "merged"])
+def test_products_of_some_uploads_with_all(n: int, seed: int, dtype: torch.dtype, wide: bool) -> None:
+    rng = np.random.default_rng(seed)
+    for block in both(n, seed, dtype=dtype):
+        if isinstance(block, RowBlock) and wide:
+            block = RowBlock(block.indptr, block.rows * 1000, block.values, 1000 * ROWS)
+        x = matrix(block)
+        for index in (np.arange(n), rng.permutation(n)[: (n + 1) // 2], np.array([], np.int64)):
+            got = block.products_with(index)
+            assert got.dtype == np.float64
+            assert got.shape == (index.size, n)
+            naive = np.array([[sum(x[a] * b) for b in x] for a in index]).reshape(index.size, n)
+            np.testing.assert_allclose(got, naive, **tolerance(dtype))
+            np.testing.assert_array_equal(got[:, index], got[:, index].T)
+
+
+def test_products_with_an_upload_that_is_not_finite_are_not_finite_alone() -> None:
+    for block in both(7, 3):
+        block = block.scale(np.array([1.0, np.nan, *[1.0] * 5]))
+        got = block.products_with(np.array([1, 2]))
+        assert np.isnan(got[1, 1])
+        assert np.isfinite(np.delete(got[1], 1)).all()
+
+
+@cases
+@dtypes
 def test_weighted_sum_reads_no_upload_of_weight_zero(n: int, seed: int, dtype: torch.dtype) -> None:
     weights = np.random.default_rng(seed).normal(size=n)
     weights[::3] = 0.0

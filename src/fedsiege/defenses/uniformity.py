@@ -74,6 +74,11 @@ def places(rows: np.ndarray, items: np.ndarray, num_items: int) -> np.ndarray:
 
 
 def scores(updates: UpdateBatch, view: DefenseView, samples: int | None, simulate: Simulation) -> np.ndarray:
+    """Return `measure` of each upload, of one already measured in this round the same number."""
+    return updates.recall(("uniformity", samples, simulate), lambda some: measure(some, view, samples, simulate), view)
+
+
+def measure(updates: UpdateBatch, view: DefenseView, samples: int | None, simulate: Simulation) -> np.ndarray:
     """Return the uniformity d_i of the item table after each upload alone, float64 ``(n,)``.
 
     d is the mean squared distance of T sampled items (Yu et al., AAAI 2023, Algorithm 2, line 3), by its closed

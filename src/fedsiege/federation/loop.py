@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 import numpy as np
 import torch
 
-from fedsiege.attacks.base import Attack, AttackView, Rehearsal
+from fedsiege.attacks.base import Attack, AttackView, Knowledge, Rehearsal
 from fedsiege.checks import is_count, require
 from fedsiege.defenses.base import Defense, DefenseView, heeded
 from fedsiege.defenses.gate import LARGEST, guarded_step
@@ -218,6 +218,9 @@ class Federation:
         round_, group = view.round, self.models.index(model)
         places = np.flatnonzero(bad)
         own = updates.select(places)
+        # Who may rehearse a round must meet it rounded alike, whether anything was rehearsed or not.
+        rehearses = Knowledge.ORACLE | Knowledge.BENIGN
+        again = self.attack.knowledge & rehearses == rehearses
 
         def honest(clients: np.ndarray) -> UpdateBatch:
             if not self.attack.poisons_data and np.isin(clients, own.clients).all():
@@ -228,7 +231,7 @@ class Federation:
             return guarded_step(self.defense, uploads, self.defense_state[group], view)[0].verdicts.accepted
 
         def rehearse(uploads: UpdateBatch) -> Rehearsal:
-            whole = updates.replace(places, uploads)
+            whole = updates.replace(places, uploads, again)
             outcome, _ = guarded_step(self.defense, whole, self.defense_state[group], view)
             return Rehearsal(outcome.verdicts.accepted[places], outcome.delta)
 
@@ -253,7 +256,7 @@ class Federation:
         if not np.array_equal(crafted.clients, own.clients):
             raise UploadError(f"attack {self.attack.name!r} returned uploads of other clients than it was given")
         crafted.check(self.learner.spec)
-        return updates.replace(places, crafted)
+        return updates.replace(places, crafted, again)
 
     def told(self, clients: int | None = None) -> int | None:
         """Return how many attackers among so many clients (default: a cohort) the defense is told of, or None."""

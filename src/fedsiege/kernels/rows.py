@@ -85,20 +85,31 @@ def finite(indptr, values):
 
 
 @njit(parallel=True)
-def weighted_sum(starts, order, owner, values, weights):
-    """Sum of weight × value in each group, ``(groups, dim)`` in the dtype of `values`."""
-    groups = starts.size - 1
+def weighted_sum(indptr, rows, values, unique, weights):
+    """Sum of weight × value of each of the rows `unique` (all that occur), in the dtype of `values`.
+
+    Uploads are read as they lie in memory, a range of rows at a time: its sums stay in the cache.
+    """
+    groups = unique.size
     dim = values.shape[1]
     out = np.zeros((groups, dim), values.dtype)
-    for g in prange(groups):
-        acc = out[g]
-        for k in range(starts[g], starts[g + 1]):
-            e = order[k]
-            w = weights[owner[e]]
-            if w != 0:
-                row = values[e]
+    for c in prange(CHUNKS):
+        g0, g1 = groups * c // CHUNKS, groups * (c + 1) // CHUNKS
+        if g0 == g1:
+            continue
+        for i in range(indptr.size - 1):
+            w = weights[i]
+            if w == 0:
+                continue
+            e = indptr[i] + np.searchsorted(rows[indptr[i] : indptr[i + 1]], unique[g0])
+            g = g0
+            while e < indptr[i + 1] and rows[e] <= unique[g1 - 1]:
+                while unique[g] < rows[e]:
+                    g += 1
+                acc, row = out[g], values[e]
                 for j in range(dim):
                     acc[j] += w * row[j]
+                e += 1
     return out
 
 
@@ -165,6 +176,40 @@ def gram(starts, order, owner, values, n):
     for i in range(n):
         for j in range(i):
             out[j, i] = out[i, j]
+    return out
+
+
+@njit(parallel=True)
+def products_with(indptr, rows, values, index, num_rows):
+    """Inner products of the uploads `index` with all, float64 ``(len(index), n)``, from shared rows only."""
+    n, m, dim = indptr.size - 1, index.size, values.shape[1]
+    out = np.zeros((m, n))
+    for k in range(m):
+        a0, a1 = indptr[index[k]], indptr[index[k] + 1]
+        mapped = num_rows <= 8 * rows.size
+        place = np.full(num_rows if mapped else 1, -1, np.int64)
+        if mapped:
+            for e in range(a0, a1):
+                place[rows[e]] = e
+        for i in prange(n):
+            total = 0.0
+            own = a0
+            for e in range(indptr[i], indptr[i + 1]):
+                if mapped:
+                    at = place[rows[e]]
+                else:
+                    while own < a1 and rows[own] < rows[e]:
+                        own += 1
+                    at = own if own < a1 and rows[own] == rows[e] else -1
+                if at >= 0:
+                    part = values[e, 0] * 0
+                    for j in range(dim):
+                        part += values[e, j] * values[at, j]
+                    total += np.float64(part)
+            out[k, i] = total
+    for k in range(m):
+        for b in range(k):
+            out[k, index[b]] = out[b, index[k]]
     return out
 
 
@@ -247,6 +292,28 @@ def take(indptr, rows, values, index, out_ptr):
         for e in range(out_ptr[i + 1] - t):
             new_rows[t + e] = rows[s + e]
             new_values[t + e] = values[s + e]
+    return new_rows, new_values
+
+
+@njit(parallel=True)
+def mix(indptr, rows, values, indptr2, rows2, values2, index, out_ptr):
+    """Copy uploads of two blocks, those of the second counted on after the first's, as `take` does."""
+    n = indptr.size - 1
+    nnz = out_ptr[-1]
+    new_rows = np.empty(nnz, rows.dtype)
+    new_values = np.empty((nnz, values.shape[1]), values.dtype)
+    for i in prange(index.size):
+        t, size = out_ptr[i], out_ptr[i + 1] - out_ptr[i]
+        if index[i] < n:
+            s = indptr[index[i]]
+            for e in range(size):
+                new_rows[t + e] = rows[s + e]
+                new_values[t + e] = values[s + e]
+        else:
+            s = indptr2[index[i] - n]
+            for e in range(size):
+                new_rows[t + e] = rows2[s + e]
+                new_values[t + e] = values2[s + e]
     return new_rows, new_values
 
 

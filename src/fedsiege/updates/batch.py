@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,10 +21,35 @@ Delta = Mapping[str, Block]
 NEAR = 1e-3
 
 
+def _norms(updates: UpdateBatch) -> np.ndarray:
+    return np.sqrt(sum((block.sq_norms() for block in updates.blocks.values()), np.zeros(updates.n)))
+
+
 def _sq_distances(block: Block, pairs: np.ndarray) -> np.ndarray:
     if isinstance(block, DenseBlock):
         return block.sq_distances(pairs)
     return np.array([block.sq_distance(int(a), int(b)) for a, b in pairs])
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the uploads of a batch come from, so that what is known of them there need not be worked out again.
+
+    Parameters
+    ----------
+    batch : UpdateBatch
+        Another batch.
+    places : numpy.ndarray
+        int64 ``(n,)``: the place of each upload in it, −1 for one that is not in it.
+    """
+
+    batch: UpdateBatch
+    places: np.ndarray
+
+    @property
+    def fresh(self) -> np.ndarray:
+        """Places, in the batch of which this is the origin, of the uploads that are new."""
+        return np.flatnonzero(self.places < 0)
 
 
 @dataclass(frozen=True)
@@ -39,11 +64,14 @@ class UpdateBatch:
         float64 ``(n,)``: the sample counts that the clients declare.
     blocks : mapping of str to Block
         One block of n uploads for each shared parameter block.
+    origin : Origin, optional
+        The batch from which uploads were taken over as they are; `norms`, `gram` and `recall` use what it knows.
     """
 
     clients: np.ndarray
     counts: np.ndarray
     blocks: Mapping[str, Block] = field(repr=False)
+    origin: Origin | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check that all parts speak of the same n uploads (UploadError)."""
@@ -67,15 +95,56 @@ class UpdateBatch:
         index = np.flatnonzero(index) if np.asarray(index).dtype == bool else np.asarray(index, np.int64)
         if index.size == self.n and (index == np.arange(self.n)).all():
             return self
-        return UpdateBatch(self.clients[index], self.counts[index], self._map(lambda _, block: block.select(index)))
+        origin = Origin(self, index) if self.origin else None
+        return self._take(index, origin)
 
-    def replace(self, index: np.ndarray, other: UpdateBatch) -> UpdateBatch:
-        """Return a copy in which upload ``index[k]`` (values and sample count) is ``other``'s upload k."""
+    def _take(self, index: np.ndarray, origin: Origin | None) -> UpdateBatch:
+        blocks = self._map(lambda _, block: block.select(index))
+        return UpdateBatch(self.clients[index], self.counts[index], blocks, origin)
+
+    def replace(self, index: np.ndarray, other: UpdateBatch, again: bool = False) -> UpdateBatch:
+        """Return a copy in which upload ``index[k]`` (values and sample count) is ``other``'s upload k.
+
+        With `again` this batch works out once, for all such copies, what is asked about the uploads that stay; inner
+        products may then be rounded otherwise.
+        """
         counts = self.counts.copy()
         counts[index] = other.counts
-        return UpdateBatch(
-            self.clients, counts, self._map(lambda name, block: block.replace(index, other.blocks[name]))
-        )
+        origin = None
+        if again:
+            places = np.arange(self.n)
+            places[index] = -1
+            origin = Origin(self, places)
+        blocks = self._map(lambda name, block: block.replace(index, other.blocks[name]))
+        return UpdateBatch(self.clients, counts, blocks, origin)
+
+    def recall(self, key: Hashable, each: Callable[[UpdateBatch], np.ndarray], given: object = None) -> np.ndarray:
+        """Return ``each(self)``, for uploads taken over from another batch as it was answered there.
+
+        Parameters
+        ----------
+        key : hashable
+            What is asked.
+        each : callable
+            Answers for each upload of a batch by itself, ``(n,)``: no upload changes what another is answered.
+        given : object
+            What the answer depends on besides key and uploads; it counts as the same only if it is the same object.
+        """
+        known = self._known.get(key)
+        if known is None or known[0] is not given:
+            if self.origin is None:
+                found = each(self)
+            else:
+                fresh = self.origin.fresh
+                found = self.origin.batch.recall(key, each, given)[self.origin.places]
+                if fresh.size:
+                    found[fresh] = each(self._take(fresh, None))
+            known = self._known[key] = (given, found)
+        return known[1]
+
+    @cached_property
+    def _known(self) -> dict[Hashable, tuple[object, np.ndarray]]:
+        return {}
 
     def scale(self, factors: np.ndarray) -> UpdateBatch:
         """Return the uploads multiplied by one factor each, float64 ``(n,)``."""
@@ -88,7 +157,7 @@ class UpdateBatch:
     @cached_property
     def norms(self) -> np.ndarray:
         """L2 norm of each whole upload, float64 ``(n,)``."""
-        return np.sqrt(sum((block.sq_norms() for block in self.blocks.values()), np.zeros(self.n)))
+        return self.recall("norms", _norms)
 
     @cached_property
     def finite(self) -> np.ndarray:
@@ -101,7 +170,14 @@ class UpdateBatch:
     @cached_property
     def gram(self) -> np.ndarray:
         """Inner products of whole uploads, float64 ``(n, n)``."""
-        return sum((block.gram() for block in self.blocks.values()), np.zeros((self.n, self.n)))
+        if self.origin is None:
+            return sum((block.gram() for block in self.blocks.values()), np.zeros((self.n, self.n)))
+        places, fresh = self.origin.places, self.origin.fresh
+        out = self.origin.batch.gram[np.ix_(places, places)]
+        if fresh.size:
+            rows = sum((block.products_with(fresh) for block in self.blocks.values()), np.zeros((fresh.size, self.n)))
+            out[:, fresh], out[fresh] = rows.T, rows
+        return out
 
     @cached_property
     def sq_distances(self) -> np.ndarray:

@@ -54,6 +54,13 @@ class Block(Protocol):
         """Return all inner products, float64 ``(n, n)``."""
         ...
 
+    def products_with(self, index: np.ndarray) -> np.ndarray:
+        """Return the inner products of the uploads at `index` with all, float64 ``(len(index), n)``.
+
+        Those among the uploads at `index` are symmetric.
+        """
+        ...
+
     def sq_distance(self, a: int, b: int) -> float:
         """Return the squared distance of two uploads from their difference, in float64."""
         ...

@@ -97,6 +97,16 @@ class DenseBlock:
         # A matrix product may round x·y and y·x differently; one half decides.
         return (out.triu() + out.triu(1).T).cpu().numpy()
 
+    def products_with(self, index: np.ndarray) -> np.ndarray:
+        """Return the inner products of the uploads at `index` with all, float64 ``(len(index), n)``."""
+        own = torch.from_numpy(np.asarray(index, np.int64)).to(self.values.device)
+        out = torch.zeros(own.shape[0], self.n, dtype=torch.float64, device=self.values.device)
+        for piece in self.flat.split(GRAM_COLUMNS, dim=1):
+            out += (piece[own] @ piece.T).double()
+        among = out[:, own]
+        out[:, own] = among.triu() + among.triu(1).T
+        return out.cpu().numpy()
+
     def sq_distance(self, a: int, b: int) -> float:
         """Return the squared distance of two uploads from their difference, in float64."""
         return float(self.sq_distances(np.array([[a, b]]))[0])

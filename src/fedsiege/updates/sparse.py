@@ -106,15 +106,17 @@ class RowBlock:
 
     def replace(self, index: np.ndarray, other: RowBlock) -> RowBlock:
         """Return a copy in which upload ``index[k]`` is ``other``'s upload k."""
+        indptr, rows, values = self.arrays
+        new = other.indptr.numpy(), other.rows.numpy(), other.values.to(self.dtype).numpy()
+        index = np.asarray(index, np.int64)
         picked = np.arange(self.n)
-        picked[np.asarray(index, np.int64)] = self.n + np.arange(other.n)
-        joined = RowBlock(
-            torch.cat([self.indptr, self.indptr[-1] + other.indptr[1:]]),
-            torch.cat([self.rows, other.rows]),
-            torch.cat([self.values, other.values.to(self.dtype)]),
-            self.num_rows,
-        )
-        return joined.select(picked)
+        picked[index] = self.n + np.arange(other.n)
+        sizes = np.diff(indptr)
+        sizes[index] = np.diff(new[0])
+        out = np.zeros(self.n + 1, np.int64)
+        np.cumsum(sizes, out=out[1:])
+        new_rows, new_values = kernels.mix(indptr, rows, values, *new, picked, out)
+        return RowBlock(torch.from_numpy(out), torch.from_numpy(new_rows), torch.from_numpy(new_values), self.num_rows)
 
     def scale(self, factors: np.ndarray) -> RowBlock:
         """Return the uploads multiplied by one factor each."""
@@ -156,6 +158,10 @@ class RowBlock:
         g = self.grouping
         return kernels.gram(g.starts, g.order, g.owner, self.arrays[2], self.n)
 
+    def products_with(self, index: np.ndarray) -> np.ndarray:
+        """Return the inner products of the uploads at `index` with all, float64 ``(len(index), n)``."""
+        return kernels.products_with(*self.arrays, np.asarray(index, np.int64), self.num_rows)
+
     def sq_distance(self, a: int, b: int) -> float:
         """Return the squared distance of two uploads from their difference, in float64."""
         return float(kernels.sq_distance(*self.arrays, a, b))
@@ -164,7 +170,7 @@ class RowBlock:
         """Return Σ weight × upload; uploads of weight 0 are not read."""
         g = self.grouping
         w = np.asarray(weights, self.arrays[2].dtype)
-        return self._one(g.unique, kernels.weighted_sum(g.starts, g.order, g.owner, self.arrays[2], w))
+        return self._one(g.unique, kernels.weighted_sum(*self.arrays, g.unique, w))
 
     def moments(self) -> tuple[RowBlock, RowBlock]:
         """Return mean and population standard deviation over uploads, untouched rows counted as zero."""
