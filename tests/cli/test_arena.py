@@ -87,6 +87,32 @@ def test_a_board_is_published_and_grows(fedsiege: Callable, card: Path, here: li
     assert "4 runs; commits " in page
 
 
+def test_an_interrupted_grid_publishes_what_is_finished(
+    fedsiege: Callable, card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [2]
+
+    def run(cells: list[grid.Cell], jobs: int | None, tell: grid.Tell, threads: int | None = None) -> None:
+        made, left[0] = left[0], 1
+        whole(cells[:made], jobs, tell, executor=Here())  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    whole = grid.run_cells
+    monkeypatch.setattr(grid, "run_cells", run)
+    words = ["arena", "--card", card, "--publish", "boards", "--out", "r"]
+    said = fedsiege(*words)
+    assert said.status == 130
+    assert f"resume with: fedsiege arena --card {card} --out r --publish boards" in said.err
+    page = Path("boards/tiny-v1.json")
+    assert len(json.loads(page.read_text("utf-8"))["runs"]) == 2
+    assert said.out.split()[-2:] == [str(page), str(page.with_suffix(".md"))]
+    assert fedsiege(*words, "--missing").status == 130
+    assert len(json.loads(page.read_text("utf-8"))["runs"]) == 3
+    left[0] = 0
+    nothing = fedsiege("arena", "--card", card, "--publish", "none", "--out", "empty")
+    assert (nothing.status, Path("none").exists()) == (130, False)
+
+
 def test_only_what_a_published_board_lacks_is_run(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
     words = ["arena", "--card", card, "--attacks", "none", "--publish", "boards"]
     fedsiege(*words, "--out", "one", "--seeds", 0)

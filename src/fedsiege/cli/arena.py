@@ -58,7 +58,8 @@ class Arena:
     out
         Folder of the runs.
     publish
-        Folder for the leaderboard as a page and as JSON, such as docs/boards; runs published there before stay on it.
+        Folder for the leaderboard as a page and as JSON, such as docs/boards; runs published there before stay on it,
+        and an interrupted grid publishes what it has finished.
     missing
         Run only what the leaderboard in --publish does not hold yet, made here or elsewhere.
     dry_run
@@ -151,8 +152,12 @@ class Arena:
 
         keep(plan.card, self.out)
         executor: dict[str, Any] = {"executor": self._executor()} if self.ray else {}
-        with BoardProgress(cells, plan.card.metric) as progress:
-            outcomes = run_cells(cells, self.jobs, progress, threads=self.threads, **executor)
+        try:
+            with BoardProgress(cells, plan.card.metric) as progress:
+                outcomes = run_cells(cells, self.jobs, progress, threads=self.threads, **executor)
+        except KeyboardInterrupt:
+            self._publish_finished(plan.card.id, cells)
+            raise
         self._show(plan, outcomes, progress.tables())
         if self.publish:
             self._publish(plan.card.id, self.publish)
@@ -170,6 +175,13 @@ class Arena:
         told = f"{len(cells) - len(left)} of {len(cells)} runs are published in {place}; {len(left)} are missing"
         err().print(told, markup=False, soft_wrap=True)
         return left
+
+    def _publish_finished(self, card: str, cells: list[Cell]) -> None:
+        """Publish what an interrupted grid has finished, if anything and if it was to be published."""
+        from fedsiege.arena.grid import finished
+
+        if self.publish and any(finished(cell) is not None for cell in cells):
+            self._publish(card, self.publish)
 
     def _publish(self, card: str, folder: Path) -> None:
         from fedsiege.arena.board_publish import publish
