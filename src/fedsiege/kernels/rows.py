@@ -282,22 +282,8 @@ def trimmed_mean(starts, order, values, n, trim):
 
 
 @njit(parallel=True)
-def take(indptr, rows, values, index, out_ptr):
-    """Copy the uploads ``index`` into new arrays whose offsets are `out_ptr`."""
-    nnz = out_ptr[-1]
-    new_rows = np.empty(nnz, rows.dtype)
-    new_values = np.empty((nnz, values.shape[1]), values.dtype)
-    for i in prange(index.size):
-        s, t = indptr[index[i]], out_ptr[i]
-        for e in range(out_ptr[i + 1] - t):
-            new_rows[t + e] = rows[s + e]
-            new_values[t + e] = values[s + e]
-    return new_rows, new_values
-
-
-@njit(parallel=True)
-def mix(indptr, rows, values, indptr2, rows2, values2, index, out_ptr):
-    """Copy uploads of two blocks, those of the second counted on after the first's, as `take` does."""
+def take(indptr, rows, values, indptr2, rows2, values2, index, out_ptr):
+    """Copy the uploads `index` of two blocks, counted through, into new arrays whose offsets are `out_ptr`."""
     n = indptr.size - 1
     nnz = out_ptr[-1]
     new_rows = np.empty(nnz, rows.dtype)

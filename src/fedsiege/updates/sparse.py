@@ -98,25 +98,21 @@ class RowBlock:
     def select(self, index: np.ndarray) -> RowBlock:
         """Return the uploads at the integer positions `index`, in that order."""
         indptr, rows, values = self.arrays
-        index = np.asarray(index, np.int64)
-        out = np.zeros(index.size + 1, np.int64)
-        np.cumsum(np.diff(indptr)[index], out=out[1:])
-        new_rows, new_values = kernels.take(indptr, rows, values, index, out)
-        return RowBlock(torch.from_numpy(out), torch.from_numpy(new_rows), torch.from_numpy(new_values), self.num_rows)
+        return self._take((indptr[:1], rows[:0], values[:0]), np.asarray(index, np.int64))
 
     def replace(self, index: np.ndarray, other: RowBlock) -> RowBlock:
         """Return a copy in which upload ``index[k]`` is ``other``'s upload k."""
-        indptr, rows, values = self.arrays
         new = other.indptr.numpy(), other.rows.numpy(), other.values.to(self.dtype).numpy()
-        index = np.asarray(index, np.int64)
         picked = np.arange(self.n)
-        picked[index] = self.n + np.arange(other.n)
-        sizes = np.diff(indptr)
-        sizes[index] = np.diff(new[0])
-        out = np.zeros(self.n + 1, np.int64)
-        np.cumsum(sizes, out=out[1:])
-        new_rows, new_values = kernels.mix(indptr, rows, values, *new, picked, out)
-        return RowBlock(torch.from_numpy(out), torch.from_numpy(new_rows), torch.from_numpy(new_values), self.num_rows)
+        picked[np.asarray(index, np.int64)] = self.n + np.arange(other.n)
+        return self._take(new, picked)
+
+    def _take(self, new: tuple[np.ndarray, np.ndarray, np.ndarray], index: np.ndarray) -> RowBlock:
+        """Return the uploads at `index` of this block and of another's arrays, counted through."""
+        sizes = np.concatenate([np.diff(self.arrays[0]), np.diff(new[0])])
+        indptr = np.concatenate([[0], np.cumsum(sizes[index])])
+        rows, values = kernels.take(*self.arrays, *new, index, indptr)
+        return RowBlock(torch.from_numpy(indptr), torch.from_numpy(rows), torch.from_numpy(values), self.num_rows)
 
     def scale(self, factors: np.ndarray) -> RowBlock:
         """Return the uploads multiplied by one factor each."""
