@@ -11,10 +11,12 @@ import torch
 from fedsiege.data.interactions import Interactions, RecDataset
 from fedsiege.federation.server import ServerConfig, ServerModel
 from fedsiege.kernels.hashing import fill_dropout
+from fedsiege.learners import mf
 from fedsiege.learners.base import Job, LocalData, Pairs
 from fedsiege.learners.contrastive import ContrastiveTask
-from fedsiege.learners.mf import MF, MFConfig, distinct, xavier_uniform
+from fedsiege.learners.mf import MF, MFConfig, distinct, tiles, xavier_uniform
 from fedsiege.rng import client_keys
+from tests.trees import fingerprint
 
 ITEMS = 50
 LENGTHS = (7, 1, 12, 0, 33, 2)
@@ -205,6 +207,30 @@ def test_upload_does_not_depend_on_the_cohort():
     for client in EVERYONE:
         alone = learner.train(model, Job(np.array([client]), 2, commit=False)).updates
         assert same_bits(alone, whole.select(np.array([client])))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 12, 1000])
+@pytest.mark.parametrize("sizes", [LENGTHS, (0, 0, 0), (4,), ()], ids=str)
+def test_tiles_hold_so_many_rows_or_one_client(sizes, rows):
+    indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    cut = list(tiles(indptr, rows))
+    assert [k for some in cut for k in range(some.start, some.stop)] == list(range(len(sizes)))
+    for some in cut:
+        held = sum(sizes[some])
+        assert held <= rows or some.stop - some.start == 1
+        if some.stop < len(sizes):
+            assert held + sizes[some.stop] > rows
+
+
+@pytest.mark.parametrize("decay", ["touched", "all"])
+def test_clients_are_trained_alike_whatever_the_tiles(decay, monkeypatch):
+    told = []
+    for tile in (1, 1 << 30):
+        monkeypatch.setattr(mf, "TILE", tile)
+        learner, model = build(dropout=0.3, l2_rows=decay)
+        trained = learner.train(model, Job(EVERYONE, 3, ContrastiveTask(0.5, 4)))
+        told.append(fingerprint([trained.updates, trained.loss, learner.state()]))
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("clock", ["server", "own"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import numba
 import numpy as np
 import torch
 
@@ -41,6 +42,19 @@ def xavier_uniform(rows: int, dim: int, seed: int, purpose: str) -> torch.Tensor
     table *= 2 * bound
     table -= bound
     return torch.from_numpy(table)
+
+
+TILE = 1 << 20
+"""Bytes of uploads for each thread that are worked on from first to last while they lie in the cache."""
+
+
+def tiles(indptr: np.ndarray, rows: int) -> Iterator[slice]:
+    """Cut clients into runs that have at most so many rows in all, or are a single client."""
+    start, n = 0, indptr.size - 1
+    while start < n:
+        stop = max(int(np.searchsorted(indptr, indptr[start] + rows, "right")) - 1, start + 1)
+        yield slice(start, stop)
+        start = stop
 
 
 def distinct(rows: np.ndarray, num_rows: int) -> np.ndarray:
@@ -177,18 +191,25 @@ class MF:
             table, rows_of, rows = table[rows] + moved.values.numpy(), rows, np.arange(rows.size)
         else:
             rows_of = rows
-        values = np.zeros((rows.size, self.config.dim), np.float32)
+        values = np.empty((rows.size, self.config.dim), np.float32)
+        loss, user_grad = np.empty(clients.size), np.empty_like(users)
         keys = client_keys(self.seed, "dropout", job.round, clients)
         keep = np.float32(1.0 / (1.0 - self.config.dropout))
-        loss, user_grad = bpr.gradients(
-            pairs.ptr, slots.reshape(-1, 2), users, table, indptr, rows, keys, self.threshold, keep, values
-        )
-        if job.task is not None:
-            job.task.accumulate(task_ptr, task_slots.reshape(-1, width), table, indptr, rows, values)
-        if self.config.l2:
-            user_grad += np.float32(self.config.l2) * users
-            if self.config.l2_rows == "touched":
-                bpr.add_decay(indptr, rows, table, np.full(clients.size, self.config.l2), values)
+        slots, task_slots = slots.reshape(-1, 2), task_slots.reshape(-1, width)
+        for some in tiles(indptr, TILE // max(values.strides[0], 1) * numba.get_num_threads()):
+            ends = slice(some.start, some.stop + 1)
+            ptr, own = indptr[ends], users[some]
+            values[ptr[0] : ptr[-1]] = 0.0
+            loss[some], grad = bpr.gradients(
+                pairs.ptr[ends], slots, own, table, ptr, rows, keys[some], self.threshold, keep, values
+            )
+            if job.task is not None:
+                job.task.accumulate(task_ptr[ends], task_slots, table, ptr, rows, values)
+            if self.config.l2:
+                grad += np.float32(self.config.l2) * own
+                if self.config.l2_rows == "touched":
+                    bpr.add_decay(ptr, rows, table, np.full(own.shape[0], self.config.l2), values)
+            user_grad[some] = grad
         counts = np.diff(pairs.ptr).astype(np.float64)
         updates = self._batch(clients, counts, indptr, rows_of, values)
         if job.commit:
