@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fedsiege.kernels.rows import dots
 from fedsiege.updates import Delta, DenseBlock, RowBlock, UpdateBatch
 from fedsiege.updates.block import Block
 
@@ -38,19 +39,6 @@ def _dense(block: DenseBlock, vector: DenseBlock) -> np.ndarray:
     return total.cpu().numpy()
 
 
-def _rows(block: RowBlock, vector: RowBlock) -> np.ndarray:
-    out = np.zeros(block.n)
-    if not vector.rows.numel():
-        return out
-    place = torch.searchsorted(vector.rows, block.rows).clamp(max=vector.rows.shape[0] - 1)
-    both = torch.nonzero(vector.rows[place] == block.rows).flatten()
-    owner = _owners(block)
-    for part in both.split(PIECE):
-        products = (block.values[part].double() * vector.values[place[part]].double()).sum(1)
-        out += np.bincount(owner[part.numpy()], products.numpy(), block.n)
-    return out
-
-
 def inner(blocks: Mapping[str, Block], vector: Delta) -> np.ndarray:
     """Return the inner product of each of n uploads with one update, summed in float64, ``(n,)``."""
     total = np.zeros(next(iter(blocks.values())).n)
@@ -58,7 +46,7 @@ def inner(blocks: Mapping[str, Block], vector: Delta) -> np.ndarray:
         other = vector[name]
         if isinstance(block, RowBlock):
             assert isinstance(other, RowBlock)
-            total += _rows(block, other)
+            total += dots(*block.arrays, *other.arrays[1:])
         else:
             assert isinstance(block, DenseBlock)
             assert isinstance(other, DenseBlock)

@@ -213,6 +213,26 @@ def products_with(indptr, rows, values, index, num_rows):
     return out
 
 
+@njit(parallel=True)
+def dots(indptr, rows, values, other_rows, other_values):
+    """Inner product of each upload with another one, from shared rows only, summed in float64 ``(n,)``."""
+    n, m, dim = indptr.size - 1, other_rows.size, values.shape[1]
+    out = np.zeros(n)
+    for i in prange(n):
+        total = 0.0
+        at = 0
+        for e in range(indptr[i], indptr[i + 1]):
+            while at < m and other_rows[at] < rows[e]:
+                at += 1
+            if at == m:
+                break
+            if other_rows[at] == rows[e]:
+                for j in range(dim):
+                    total += np.float64(values[e, j]) * np.float64(other_values[at, j])
+        out[i] = total
+    return out
+
+
 @njit()
 def sq_distance(indptr, rows, values, a, b):
     """Squared distance of uploads `a` and `b` from their difference, float64: exact where they are near."""
