@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedsiege.arena.board import Board, Row, boards, shipped
+from fedsiege.arena.board import Board, Row
 from fedsiege.arena.board_game import attacks_of
-from fedsiege.arena.card import load
+from fedsiege.arena.boards import boards, shipped
+from fedsiege.arena.card_file import load
 from fedsiege.arena.record import Record
 from tests.arena.records import SEEDS, FakeCard, around, cell, controls, record, toy
 

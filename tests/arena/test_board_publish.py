@@ -14,8 +14,7 @@ import tyro
 from fedsiege.arena import board_publish
 from fedsiege.arena.board_command import command
 from fedsiege.arena.board_publish import from_json, publish, render, to_json
-from fedsiege.arena.card import load
-from fedsiege.arena.card_file import parse
+from fedsiege.arena.card_file import load, parse
 from fedsiege.arena.card_store import keep
 from fedsiege.arena.names import label
 from fedsiege.arena.record import Record

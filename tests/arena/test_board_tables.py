@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from fedsiege.arena.board import Board, boards
+from fedsiege.arena.board import Board
 from fedsiege.arena.board_tables import latex, markdown
 from fedsiege.arena.board_words import about, interval
+from fedsiege.arena.boards import boards
 from fedsiege.arena.stats import Estimate
 from tests.arena.records import FakeCard, around, cell, record, toy
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from fedsiege.arena import card
-from fedsiege.arena.card import CardRef, load
+from fedsiege.arena.card import Card
+from fedsiege.arena.card_file import load, names
+from fedsiege.arena.card_ref import CardRef
 from fedsiege.arena.config import parse
 from fedsiege.arena.paper import settings
 from fedsiege.arena.runs import assemble
@@ -49,10 +50,10 @@ HASHES = {
 
 
 def test_the_promised_cards_are_there_each_with_a_small_form() -> None:
-    assert set(card.names()) == FULL_SIZE | {f"{id_}-lite" for id_ in FULL_SIZE} | {"demo-v1", "demo-images-v1"}
+    assert set(names()) == FULL_SIZE | {f"{id_}-lite" for id_ in FULL_SIZE} | {"demo-v1", "demo-images-v1"}
 
 
-@pytest.mark.parametrize("id_", card.names())
+@pytest.mark.parametrize("id_", names())
 def test_a_shipped_card_is_complete_and_its_game_has_not_changed(id_: str) -> None:
     found = load(id_)
     assert found.id == id_
@@ -84,7 +85,7 @@ def number(value: float, among: int) -> int:
     return value if isinstance(value, int) else math.ceil(round(value * among, 9))
 
 
-@pytest.mark.parametrize("id_", card.names())
+@pytest.mark.parametrize("id_", names())
 def test_no_entrant_of_a_card_has_the_true_number_of_attackers_in_its_settings(id_: str) -> None:
     found = load(id_)
     guessed = set()
@@ -277,7 +278,7 @@ def test_files_of_cards(tmp_path: Path) -> None:
 PLAYERS = [("none", "none"), ("lie", "multikrum"), ("labelflip", "median"), ("adaptive(fang)", "normbound")]
 
 
-def start(game: card.Card, attack: str, defense: str, seed: int) -> dict[str, Any]:
+def start(game: Card, attack: str, defense: str, seed: int) -> dict[str, Any]:
     """Return all that seeds are to pair, as arrays."""
     federation, _ = assemble(game.config(attack, defense, seed))
     learner: Any = federation.learner

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
-from fedsiege.arena import card_bands
-from fedsiege.arena.board import boards
-from fedsiege.arena.card import load, names
+from fedsiege.arena import card_bands, clean_bands
+from fedsiege.arena.boards import boards
+from fedsiege.arena.card_file import load, names
 from fedsiege.errors import RunError
 from tests.arena.records import FakeCard, cell, record
 
@@ -64,10 +64,10 @@ def test_a_broken_clean_run_makes_no_band() -> None:
 def test_a_band_goes_with_its_game(monkeypatch: pytest.MonkeyPatch) -> None:
     card = load(names()[0])
     entry = {"hash": card.hash, "degrees": {next(iter(card.degrees)): {"low": 0.1, "high": 0.2}}}
-    monkeypatch.setattr(card_bands, "stored", lambda: {card.id: entry})
-    assert card_bands.of(card) == {next(iter(card.degrees)): (0.1, 0.2)}
-    monkeypatch.setattr(card_bands, "stored", lambda: {card.id: {**entry, "hash": "other"}})
-    assert card_bands.of(card) == {}
+    monkeypatch.setattr(clean_bands, "stored", lambda: {card.id: entry})
+    assert clean_bands.of(card) == {next(iter(card.degrees)): (0.1, 0.2)}
+    monkeypatch.setattr(clean_bands, "stored", lambda: {card.id: {**entry, "hash": "other"}})
+    assert clean_bands.of(card) == {}
 
 
 def test_stored_bands_follow_from_the_values_beside_them() -> None:
@@ -136,7 +136,7 @@ def test_published_boards_are_a_source(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_file_is_written_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedsiege.arena.card.names", lambda: ["demo-v1"])
+    monkeypatch.setattr("fedsiege.arena.card_file.names", lambda: ["demo-v1"])
     card = load("demo-v1")
     runs = clean(card_hash=card.hash, degree=next(iter(card.degrees)))
 

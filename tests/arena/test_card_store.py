@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedsiege.arena.card import load, names
+from fedsiege.arena.card_file import load, names
 from fedsiege.arena.card_store import at_hand, keep, kept, restored, values
 from tests.arena.games import tiny
 from tests.arena.records import record

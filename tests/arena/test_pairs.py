@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedsiege import registry
-from fedsiege.arena.card import load, names
+from fedsiege.arena.card_file import load, names
 from fedsiege.arena.config import plugin
 from fedsiege.arena.pairs import MEANT_FOR, doubt
 from fedsiege.arena.paper import icml24

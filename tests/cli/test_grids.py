@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fedsiege.arena import card, grid, reproduce
+from fedsiege.arena import card_file, grid, reproduce
 from fedsiege.arena.grid import Cell, Event, Outcome
 from fedsiege.arena.plan import Plan
 from fedsiege.cli import progress
@@ -23,9 +23,9 @@ from tests.small import small
 
 def shrunk(monkeypatch: pytest.MonkeyPatch, id_: str, **changes: Any) -> list[str]:
     """Replace a card by a smaller one; returns a list of the cards that are asked for."""
-    small_card = replace(card.load(id_), **changes)
+    small_card = replace(card_file.load(id_), **changes)
     asked: list[str] = []
-    monkeypatch.setattr(card, "load", lambda ref: asked.append(ref) or small_card)
+    monkeypatch.setattr(card_file, "load", lambda ref: asked.append(ref) or small_card)
     return asked
 
 
@@ -44,7 +44,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_demo_is_as_large_as_it_promises() -> None:
-    plan = card.load("demo-v1")
+    plan = card_file.load("demo-v1")
     cells = Plan(plan).cells(Path("x"))
     assert len(plan.attacks) >= 4
     assert len(plan.defenses) >= 4
@@ -67,7 +67,7 @@ def test_demo_ends_with_a_table_and_a_report(fedsiege: Callable, tiny: None) -> 
 
 
 def test_the_demo_of_images_is_as_large_as_it_promises_and_is_no_harder_than_it_says() -> None:
-    cells = Plan(card.load("demo-images-v1")).cells(Path("x"))
+    cells = Plan(card_file.load("demo-images-v1")).cells(Path("x"))
     assert len({cell.path for cell in cells}) == len(cells) == 72
     assert {cell.config.dataset.name for cell in cells} == {"digits"}
     assert "redefense" in {cell.config.defense.name for cell in cells}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fedsiege.arena import grid
-from fedsiege.arena.board import boards
+from fedsiege.arena.boards import boards
 from fedsiege.arena.store import Store
 from fedsiege.report.boards import leaderboards
 from fedsiege.report.collect import collect

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import yaml
 
-from fedsiege.arena.card import load
+from fedsiege.arena.card_file import load
 from fedsiege.arena.card_store import values
 from fedsiege.report import build, words
 from fedsiege.report.cells import BEST, LOSS, VALUE, cells, orders

@@ -72,7 +72,7 @@ def command(card: Card, records: Iterable[Record]) -> tuple[str, int]:
 
 def repeating(id_: str, records: Sequence[Record]) -> list[str]:
     """Return the lines of a page, in Markdown, that say how to repeat its runs."""
-    from fedsiege.arena.card import load, names
+    from fedsiege.arena.card_file import load, names
 
     if id_ not in names():
         return ["The card is not one that comes with FedSiege: the JSON holds the command of each run.", ""]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fedsiege.arena import card_store
-from fedsiege.arena.board import boards, shipped
 from fedsiege.arena.board_command import repeating
 from fedsiege.arena.board_tables import markdown
+from fedsiege.arena.boards import boards, shipped
 from fedsiege.arena.environment import each_commit
 from fedsiege.arena.record import Record
 from fedsiege.arena.store import Store

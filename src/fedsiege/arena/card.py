@@ -12,9 +12,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedsiege.arena.card_ref import CardRef
 from fedsiege.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,33 +27,6 @@ IDLE = ("federation.project_every",)
 """Settings of those sections that decide only what is drawn."""
 
 Spec = str | Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class CardRef:
-    """Which card a run belongs to, as it is stored with the run.
-
-    Parameters
-    ----------
-    id, hash : str
-        Of the card.
-    degree : str
-        Which of its non-IID degrees; empty if it has one only.
-    division : {"closed", "open"}
-        Whether the card fixed everything but attack and defense, or something else was changed too.
-    changes : tuple of str
-        Dotted names of what was changed; empty in the closed division.
-    """
-
-    id: str
-    hash: str
-    degree: str = ""
-    division: str = "closed"
-    changes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the reference as plain values."""
-        return {**vars(self), "changes": list(self.changes)}
 
 
 @dataclass(frozen=True)
@@ -261,17 +234,3 @@ def merged(sections: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str,
         old = result.get(name, {})
         result[name] = dict(new) if new.get("name", old.get("name")) != old.get("name") else {**old, **new}
     return result
-
-
-def load(ref: str | Path) -> Card:
-    """Return a card by its name, or from a YAML file; ConfigError says what is wrong with it."""
-    from fedsiege.arena.card_file import read
-
-    return read(ref)
-
-
-def names() -> list[str]:
-    """Return the names of the cards that come with FedSiege, ascending."""
-    from fedsiege.arena.card_file import shipped
-
-    return sorted(shipped())

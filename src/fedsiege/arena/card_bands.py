@@ -1,17 +1,13 @@
-"""Reference bands of cards: ``python -m fedsiege.arena.card_bands SOURCE ...`` writes those of the package.
+"""How reference bands of cards are made: ``python -m fedsiege.arena.card_bands SOURCE ...`` writes the package's.
 
 A source is a folder of runs, or the JSON of a published leaderboard (``docs/boards/<card>.json``).
-
-A band says between which values the clean run of a card, one without attack and defense, lies. It belongs to the game's
-hash: once the game changes, the band is no longer read.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from fedsiege.arena.clean_bands import FILE, stored
 from fedsiege.arena.environment import each_commit
 from fedsiege.errors import RunError
 
@@ -34,7 +31,6 @@ RULE = (
 )
 """How a band follows from runs."""
 
-FILE = Path("bands") / "clean.yaml"
 HEAD = """\
 # Generated from clean runs by the last command below, which also replaces it; do not edit. The first makes the runs of
 # a card; those of a published leaderboard need none.
@@ -97,23 +93,6 @@ def derive(records: Iterable[Record], cards: Iterable[Card]) -> dict[str, dict[s
     return out
 
 
-@cache
-def stored() -> Mapping[str, Any]:
-    """Return the bands that come with FedSiege, by id of the card; empty if there are none."""
-    file = files("fedsiege.arena") / "cards" / str(FILE)
-    if not file.is_file():
-        return {}
-    return yaml.safe_load(file.read_text(encoding="utf-8"))["cards"] or {}
-
-
-def of(card: Card) -> dict[str, tuple[float, float]]:
-    """Return the stored bands of a card by degree; none if its game is not the one they were made for."""
-    entry = stored().get(card.id)
-    if entry is None or entry["hash"] != card.hash:
-        return {}
-    return {degree: (values["low"], values["high"]) for degree, values in entry["degrees"].items()}
-
-
 def records(source: Path) -> list[Record]:
     """Return the finished runs of a source: a folder of runs, or the JSON of a published leaderboard.
 
@@ -139,7 +118,7 @@ def write(*sources: Path, folder: Path | None = None) -> Path:
 
     Bands of cards that have no runs there stay as they are, if their game does. Returns the path of the file.
     """
-    from fedsiege.arena.card import load, names
+    from fedsiege.arena.card_file import load, names
 
     cards = [load(name) for name in names()]
     made = derive([record for source in sources for record in records(source)], cards)

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from fedsiege.arena import card_bands
+from fedsiege.arena import clean_bands
 from fedsiege.arena.card import GAME, Card, knowledge, merged
 from fedsiege.errors import ConfigError, nearest
 from fedsiege.files import read_yaml
@@ -35,10 +35,15 @@ def _named(name: str) -> Card:
     if name not in known:
         raise ConfigError(f"unknown card {name!r}: {nearest(name, known)}")
     card = parse(yaml.safe_load(known[name]), f"card {name}")
-    return replace(card, bands={**card_bands.of(card), **card.bands})
+    return replace(card, bands={**clean_bands.of(card), **card.bands})
 
 
-def read(ref: str | Path) -> Card:
+def names() -> list[str]:
+    """Return the names of the cards that come with FedSiege, ascending."""
+    return sorted(shipped())
+
+
+def load(ref: str | Path) -> Card:
     """Return a card by its name, or from a file, which is what ends in ``.yaml`` or ``.yml``.
 
     Raises
@@ -89,7 +94,7 @@ def parse(values: Any, where: str, folder: Path | None = None, above: tuple[Path
     known: dict[str, Any] = {}
     if base is not None:
         file = (folder or Path()) / base
-        known = vars(_file(file, above) if file.suffix in SUFFIXES else read(base)).copy()
+        known = vars(_file(file, above) if file.suffix in SUFFIXES else load(base)).copy()
     # The base's hash is remembered in it, and is not one of its fields; its bands are of its own game.
     for name in ("hash", "bands"):
         known.pop(name, None)

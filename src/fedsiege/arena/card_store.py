@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from fedsiege.arena.board import shipped
+from fedsiege.arena.boards import shipped
 from fedsiege.arena.card import Card
 from fedsiege.arena.validate import plain
 from fedsiege.errors import ConfigError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from fedsiege import registry
-from fedsiege.arena.card import CardRef
+from fedsiege.arena.card_ref import CardRef
 from fedsiege.arena.suited import completed
 from fedsiege.arena.validate import build, plain
 from fedsiege.attacks.base import Attack

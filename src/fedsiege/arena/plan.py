@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from fedsiege.arena.card import Card, Spec, flat, load
+from fedsiege.arena.card import Card, Spec, flat
+from fedsiege.arena.card_file import load
 from fedsiege.arena.config import RunConfig
 from fedsiege.arena.flags import NOISE, NONE, inner_of
 from fedsiege.arena.grid import Cell

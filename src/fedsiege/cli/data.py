@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from fedsiege.cli.arguments import option
-from fedsiege.cli.console import number, print_json, show_table, table
+from fedsiege.cli.console import print_json
+from fedsiege.cli.facts import print_facts
 from fedsiege.errors import ConfigError
 
 
@@ -156,22 +157,6 @@ class Info:
                 raise ConfigError(f"{word} is about who holds which images; {remedy}")
             if kind not in (None, self.partition):
                 raise ConfigError(f"{word} goes with --partition {kind}, not with {self.partition}; leave it out")
-
-
-def print_facts(found: dict[str, Any]) -> None:
-    """Print the figures of a data set as a table of two columns."""
-    rows = [[key, _shown(key, value)] for key, value in found.items() if key != "name"]
-    show_table(table("", ["", str(found["name"])], rows))
-
-
-def _shown(key: str, value: Any) -> str:
-    if key in ("density", "top1_share"):
-        return f"{100 * value:.2f} %"
-    if isinstance(value, list | tuple):
-        return ", ".join(_shown("", inner) for inner in value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return number(value, 1 if key else 4) if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Demo:
         started = time.monotonic()
         console = err()
         console.print("loading …")
-        from fedsiege.arena.card import load
+        from fedsiege.arena.card_file import load
         from fedsiege.arena.grid import run_cells
         from fedsiege.arena.plan import Plan
         from fedsiege.cli.progress import GridProgress

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedsiege.cli.console import print_json, show_table, table
-from fedsiege.cli.data import print_facts
+from fedsiege.cli.facts import print_facts
 
 if TYPE_CHECKING:
     import numpy as np

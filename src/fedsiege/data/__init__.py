@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from fedsiege.data.cards import CARDS, DatasetCard, card, names
     from fedsiege.data.catalog import describe, load, load_raw
     from fedsiege.data.checkins import load_checkins
-    from fedsiege.data.images import ImageDataset, ImageSet, load_images
+    from fedsiege.data.image_set import ImageSet
+    from fedsiege.data.images import ImageDataset, load_images
     from fedsiege.data.interactions import Interactions, RawInteractions, RecDataset
     from fedsiege.data.lightgcn import load_lightgcn, original_split
     from fedsiege.data.movielens import load_movielens
@@ -29,7 +30,7 @@ _HOME = {
     "CARDS": "cards",
     "DatasetCard": "cards",
     "ImageDataset": "images",
-    "ImageSet": "images",
+    "ImageSet": "image_set",
     "Interactions": "interactions",
     "Partition": "partition",
     "RawInteractions": "interactions",

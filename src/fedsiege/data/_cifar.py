@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fedsiege.data._archive import folder_of, is_archive, members
-from fedsiege.data.images import ImageSet
+from fedsiege.data.image_set import ImageSet
 from fedsiege.errors import DataError
 
 _SHAPE = (3, 32, 32)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fedsiege.data.cache import cache_folder, sha256
-from fedsiege.data.images import ImageSet
+from fedsiege.data.image_set import ImageSet
 
 Loaded = tuple[ImageSet, ImageSet, tuple[str, ...] | None]
 _VERSION = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedsiege.data.images import ImageSet
+from fedsiege.data.image_set import ImageSet
 
 _LEVELS = 16
 """Pixels are counts of 0 to 16 set dots in a block of 4×4."""

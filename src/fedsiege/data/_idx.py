@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fedsiege.data._archive import folder_of
-from fedsiege.data.images import ImageSet
+from fedsiege.data.image_set import ImageSet
 from fedsiege.errors import DataError
 
 _UNSIGNED_BYTES = 8

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedsiege.data._card import Pictures
 from fedsiege.data.cards import CARDS, DatasetCard
-from fedsiege.data.images import ImageSet
+from fedsiege.data.image_set import ImageSet
 
 
 def published(known: DatasetCard | None, format: str) -> Pictures | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedsiege.data._archive import is_archive, members
 from fedsiege.data._encoded import decode
-from fedsiege.data.images import ImageSet
+from fedsiege.data.image_set import ImageSet
 from fedsiege.errors import DataError
 
 _ENDS = (".png", ".jpg", ".jpeg")

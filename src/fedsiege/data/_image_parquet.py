@@ -13,7 +13,7 @@ import numpy as np
 
 from fedsiege.data._archive import folder_of
 from fedsiege.data._encoded import decode
-from fedsiege.data.images import ImageSet
+from fedsiege.data.image_set import ImageSet
 from fedsiege.errors import DataError
 
 if TYPE_CHECKING:

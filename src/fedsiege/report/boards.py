@@ -6,14 +6,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from fedsiege.report.leaderboard_detail import Place, Places
-
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fedsiege.arena.board import Board as Leaderboard
     from fedsiege.arena.record import Record
     from fedsiege.report.collect import Board
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the page draws the curve of a run: the setting, the line and the panel of the chart of curves."""
+
+    group: str
+    attack: str
+    defense: str
+
+
+Places = Mapping[str, Place]
+"""Path of a run, relative to the store, to its place."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ def leaderboards(board: Board) -> Leaderboards:
     """Return the leaderboards of a report's runs; none if no run has a card."""
     if board.runs.is_empty() or board.runs["card"].null_count() == board.runs.height:
         return Leaderboards()
-    from fedsiege.arena.board import boards
+    from fedsiege.arena.boards import boards
 
     found = [record for record in stored(board.root) if record.card]
     known = cards(board.root, found)

@@ -25,8 +25,8 @@ def boards(board: Board) -> tuple[Leaderboard, ...]:
 
     A setting stands for a card that was never written: it has no reference band, and every run is a closed one.
     """
-    from fedsiege.arena.board import boards as rank
     from fedsiege.arena.board_build import NO_CARD
+    from fedsiege.arena.boards import boards as rank
 
     runs = stored(board.root)
     where = places(board)

@@ -8,9 +8,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from fedsiege.report import words
+from fedsiege.report.boards import Places
 from fedsiege.report.cells import NONE
 from fedsiege.report.leaderboard_badges import game, row_badges
-from fedsiege.report.leaderboard_detail import Places, detail, seconds, undefended, wins
+from fedsiege.report.leaderboard_detail import detail, seconds, undefended, wins
 from fedsiege.report.leaderboard_words import MISSING, chips, interval, key, known, legend, price, score, span
 
 if TYPE_CHECKING:

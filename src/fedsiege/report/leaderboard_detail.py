@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 from fedsiege.report import words
+from fedsiege.report.boards import Places
 from fedsiege.report.cells import NONE, describe_seeds
 from fedsiege.report.leaderboard_words import MISSING, chips, known, rate, score, unique
 
 if TYPE_CHECKING:
     from fedsiege.arena.board import Board, Row, Score
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the page draws the curve of a run: the setting, the line and the panel of the chart of curves."""
-
-    group: str
-    attack: str
-    defense: str
-
-
-Places = Mapping[str, Place]
-"""Path of a run, relative to the store, to its place."""
 
 
 def undefended(board: Board, row: Row | None = None) -> Row | None:

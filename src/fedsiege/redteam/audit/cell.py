@@ -16,8 +16,7 @@ import numpy as np
 
 from fedsiege.errors import ConfigError
 from fedsiege.files import write_atomic
-from fedsiege.redteam.audit.plan import CLEAN, OWN, Job
-from fedsiege.redteam.audit.runner import JOB, RESULT
+from fedsiege.redteam.audit.plan import CLEAN, JOB, OWN, RESULT, Job
 
 
 def read_job(folder: Path) -> Job:

@@ -20,6 +20,9 @@ ATTACKS = ("nan", "shape", "overcount", "signflip", "lie", "minmax")
 DEFENSES = ("multikrum", "trimmedmean")
 """Defenses that need nothing but the uploads: a filter of whole uploads, and a rule on single coordinates."""
 
+JOB, RESULT = "job.json", "result.json"
+"""Files of the folder of a job: what is asked, and what came of it."""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from fedsiege.files import make_folder, write_atomic
-from fedsiege.redteam.audit.plan import Job
+from fedsiege.redteam.audit.plan import JOB, RESULT, Job
 
-JOB, RESULT, LOG = "job.json", "result.json", "log.txt"
+LOG = "log.txt"
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
