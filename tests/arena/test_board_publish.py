@@ -157,6 +157,24 @@ def test_one_of_two_entrants_of_a_name_is_written_out() -> None:
     assert (shlex.split(line)[-3:], count) == (["krum", "--seeds", "0"], 2)
 
 
+@pytest.mark.parametrize(
+    ("hardware", "said"),
+    [
+        (["Some CPU, 1 thread", "Another, 1 thread"], "--threads 1"),
+        (["A CPU, 16 threads, NVIDIA H200"] * 2, "--threads 16"),
+        (["Some CPU, 1 thread", "Some CPU, 2 threads"], ""),
+        (["Some CPU, 1 thread", "Some CPU"], ""),
+        (["Some CPU", ""], ""),
+    ],
+)
+def test_threads_are_named_where_all_runs_had_as_many(hardware: list[str], said: str) -> None:
+    card = parse({**TINY, "defenses": ["none"]}, "tiny")
+    more = {"card": card.id, "card_hash": card.hash}
+    runs = [record("lie", "none", seed, 0.5, hardware=text, **more) for seed, text in enumerate(hardware)]
+    line, _ = command(card, runs)
+    assert line.endswith(f"--seeds 0 1{' ' * bool(said)}{said}")
+
+
 def test_a_card_of_ones_own_is_published_with_its_runs(store: type[FakeStore], tmp_path: Path) -> None:
     card = parse({**TINY, "metric": "HR@10", "higher_is_better": False, "bands": {"": [0.1, 0.2]}}, "tiny")
     keep(card, tmp_path)

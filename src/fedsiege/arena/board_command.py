@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -47,6 +48,16 @@ def _words(entrants: Mapping[str, Spec], seen: set[str]) -> list[str]:
     return list(dict.fromkeys(exact))
 
 
+_THREADS = re.compile(r", (\d+) threads?\b")
+
+
+def _threads(records: Iterable[Record]) -> list[str]:
+    """Return the option for the threads of each run, on which last bits may depend, where all runs had as many."""
+    found = {told[1] if (told := _THREADS.search(record.hardware)) else None for record in records}
+    only = found.pop() if len(found) == 1 else None
+    return ["--threads", only] if only else []
+
+
 def command(card: Card, records: Iterable[Record]) -> tuple[str, int]:
     """Return the command that repeats the runs of a card's own entrants, and how many of `records` are such runs.
 
@@ -67,6 +78,7 @@ def command(card: Card, records: Iterable[Record]) -> tuple[str, int]:
     degrees = [degree for degree in card.degrees if degree in {r.degree for r in own}]
     words += ["--degrees", *degrees] if len(degrees) < len(card.degrees) else []
     words += ["--noise"] if controls else []
+    words += _threads([*own, *controls])
     return shlex.join(words), len(own) + len(controls)
 
 
