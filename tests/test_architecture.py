@@ -1,8 +1,9 @@
-"""The house keeps its shape: imports run downwards only, and the loop names no plug-in."""
+"""The house keeps its shape: imports run downwards only and in no circle, and the loop names no plug-in."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,35 @@ def imports(path: Path) -> set[str]:
             found.add(node.module or "")
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return {name for name in found if name.split(".")[0] == "fedsiege"}
+
+
+def module(path: Path) -> str:
+    """Return the name of the module in a file."""
+    pieces = ("fedsiege", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(pieces[:-1] if pieces[-1] == "__init__" else pieces)
+
+
+class Running(ast.NodeTransformer):
+    """Leaves out what only a type checker reads."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        only_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if only_types else self.generic_visit(node)
+
+
+def needed(path: Path, known: set[str]) -> set[str]:
+    """Return which of the modules `known` run when all imports of a file do."""
+    tree = Running().visit(ast.parse(path.read_text(encoding="utf-8")))
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    named = [(str(node.module), f"{node.module}.{alias.name}") for node in froms for alias in node.names]
+    return {whole if whole in known else package for package, whole in named} & known
+
+
+def test_no_two_files_need_each_other() -> None:
+    known = {module(path): path for path in FILES}
+    ties = {name: needed(path, set(known)) for name, path in known.items()}
+    assert sum(map(len, ties.values())) > len(known)
+    assert list(TopologicalSorter(ties).static_order())  # CycleError names the circle
 
 
 def part(module: str) -> str | None:
