@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -213,6 +215,25 @@ def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_round(finished: Path
 def test_a_folder_of_another_configuration_is_refused(finished: Path) -> None:
     with pytest.raises(RunError, match=r"another configuration.*'server'"):
         execute(small(server={"lr": 0.5}), finished)
+
+
+def test_a_folder_whose_run_never_began_is_as_good_as_new(tmp_path: Path) -> None:
+    wrong = {"name": "digits", "partition": "dirichlet", "samples": 60, "clients": 80}
+    values: dict[str, Any] = {"dataset": wrong, "model": {"name": "mlp"}, "federation": {"rounds": 1, "cohort": 2}}
+    with pytest.raises(ConfigError, match=r"^dataset\.clients=80: 60 samples"):
+        execute(parse(values), tmp_path / "run", threads=1)
+    assert (tmp_path / "run" / "failed.json").exists()
+    right = parse({**values, "dataset": {**wrong, "clients": 3, "minimum": 1}})
+    execute(right, tmp_path / "run", threads=1)
+    assert parse(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text("utf-8"))).hash == right.hash
+    assert not (tmp_path / "run" / "failed.json").exists()
+    for name in ("environment.json", "rounds.jsonl", "checkpoint", "result.json"):
+        other = tmp_path / name.partition(".")[0]
+        other.mkdir()
+        shutil.copy(tmp_path / "run" / "config.yaml", other)
+        (other / name).write_text("{}", "utf-8")
+        with pytest.raises(RunError, match="another configuration"):
+            execute(parse(values), other, threads=1)
 
 
 def test_a_plugin_that_is_no_longer_named_is_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

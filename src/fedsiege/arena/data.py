@@ -62,16 +62,19 @@ def divide(
         what, most = names.get("shards", "dataset.shards"), kept.size // clients
         allowed = f"from 1 to {most}, as {clients} clients share {kept.size} images"
         require(1 <= used["shards"] <= most, what, used["shards"], allowed)
-    divided = partition.make(
-        config.kind,
-        labels[kept],
-        clients,
-        rng,
-        beta=used["beta"],
-        balanced=used["balanced"],
-        per_client=used["shards"],
-        minimum=used["minimum"],
-    )
+    try:
+        divided = partition.make(
+            config.kind,
+            labels[kept],
+            clients,
+            rng,
+            beta=used["beta"],
+            balanced=used["balanced"],
+            per_client=used["shards"],
+            minimum=used["minimum"],
+        )
+    except ConfigError as error:  # Its words begin with the field.
+        raise ConfigError(f"{error}" if called else f"dataset.{error}") from error
     return partition.Partition(divided.ptr, kept[divided.index])
 
 

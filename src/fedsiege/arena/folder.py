@@ -97,6 +97,11 @@ class RunFolder:
         """Whether the run has ended; RunError if the folder cannot be read."""
         return self._there(self.result)
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is more than a configuration, and why it came to nothing: a run was ready for its rounds."""
+        return any(map(self._there, (self.environment, self.rounds, self.checkpoint, self.result)))
+
     def read_result(self) -> dict[str, Any]:
         """Return the result; RunError if the run is not finished or the file is damaged."""
         return self._json(self.result, "the run is not finished; start `fedsiege run` on the folder to resume it")

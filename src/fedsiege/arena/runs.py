@@ -90,23 +90,27 @@ def assemble(config: RunConfig, keep_data: bool = False) -> tuple[Federation, di
 
 
 def claim(config: RunConfig, folder: RunFolder) -> None:
-    """Write the configuration into a new folder, or check that what it holds is this configuration (RunError)."""
-    if not folder.config.exists():
-        # A kill may have come before the first file was whole.
-        if any(p.name != ".lock" and p.suffix != ".part" for p in folder.path.iterdir()):
-            raise RunError(f"{folder.path} is not empty and not a run folder; choose another with --out")
-        text = yaml.safe_dump(config.to_dict(), sort_keys=False)
-        write_atomic(folder.config, text.encode())
-        return
-    theirs = parse(folder.read_config())
-    if theirs.hash != config.hash:
-        ours, other = config.to_dict(), theirs.to_dict()
-        # A list of plug-in files stands in no configuration that has none.
-        changed = next(k for k in {**ours, **other} if ours.get(k) != other.get(k))
-        raise RunError(
-            f"{folder.path} holds a run of another configuration (section {changed!r} differs); "
-            f"choose another folder with --out"
-        )
+    """Write the configuration into a new folder, or check that what it holds is this configuration (RunError).
+
+    A folder whose run failed before its first round could be prepared is as good as new.
+    """
+    if folder.config.exists():
+        theirs = parse(folder.read_config())
+        if theirs.hash == config.hash:
+            return
+        if folder.begun:
+            ours, other = config.to_dict(), theirs.to_dict()
+            # A list of plug-in files stands in no configuration that has none.
+            changed = next(k for k in {**ours, **other} if ours.get(k) != other.get(k))
+            raise RunError(
+                f"{folder.path} holds a run of another configuration (section {changed!r} differs); "
+                f"choose another folder with --out"
+            )
+        folder.failed.unlink(missing_ok=True)
+    # A kill may have come before the first file was whole.
+    elif any(p.name != ".lock" and p.suffix != ".part" for p in folder.path.iterdir()):
+        raise RunError(f"{folder.path} is not empty and not a run folder; choose another with --out")
+    write_atomic(folder.config, yaml.safe_dump(config.to_dict(), sort_keys=False).encode())
 
 
 def _resume(federation: Federation, folder: RunFolder, data: Mapping[str, Any]) -> None:
