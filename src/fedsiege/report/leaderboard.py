@@ -81,7 +81,7 @@ def _time(row: Row) -> str:
     absolute = words.milliseconds(1000 * took) if known(took) else ""
     if not known(row.cost.mean):
         return absolute or MISSING
-    return f"{row.cost.mean:.2f} ×<small class="ci">{interval(row.cost, 2)}</small><small>{absolute}</small>"
+    return f'{row.cost.mean:.2f} ×<small class="ci">{interval(row.cost, 2)}</small><small>{absolute}</small>'
 
 
 def _adaptive(row: Row) -> tuple[str, float | None]:
