@@ -74,7 +74,7 @@ def places(rows: np.ndarray, items: np.ndarray, num_items: int) -> np.ndarray:
 
 
 def scores(updates: UpdateBatch, view: DefenseView, samples: int | None, simulate: Simulation) -> np.ndarray:
-    """Return `measure` of each upload, of one already measured in this round the same number."""
+    """Return what `measure` finds; an upload measured before in this round is not measured again."""
     return updates.recall(("uniformity", samples, simulate), lambda some: measure(some, view, samples, simulate), view)
 
 

@@ -196,7 +196,7 @@ class MF:
         keys = client_keys(self.seed, "dropout", job.round, clients)
         keep = np.float32(1.0 / (1.0 - self.config.dropout))
         slots, task_slots = slots.reshape(-1, 2), task_slots.reshape(-1, width)
-        for some in tiles(indptr, TILE // max(values.strides[0], 1) * numba.get_num_threads()):
+        for some in tiles(indptr, TILE // (self.config.dim * values.itemsize) * numba.get_num_threads()):
             ends = slice(some.start, some.stop + 1)
             ptr, own = indptr[ends], users[some]
             values[ptr[0] : ptr[-1]] = 0.0

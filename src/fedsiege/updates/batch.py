@@ -154,7 +154,7 @@ class UpdateBatch:
         """Return the sums, upload by upload (clients and counts of the left side)."""
         return UpdateBatch(self.clients, self.counts, self._map(lambda name, block: block.add(other.blocks[name])))
 
-    @cached_property
+    @property
     def norms(self) -> np.ndarray:
         """L2 norm of each whole upload, float64 ``(n,)``."""
         return self.recall("norms", _norms)
