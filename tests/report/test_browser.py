@@ -10,12 +10,15 @@ import json
 import re
 import shutil
 import subprocess
+import threading
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedsiege.report import build
+from fedsiege.report.serve import Handler, Server, site
 from tests.report.carded import write_cell
 from tests.report.test_contest import write_backdoor
 
@@ -90,6 +93,37 @@ document.getElementById("page").addEventListener("load", async () => {
 </script>"""
 
 
+LIVE = """<!doctype html><title>probe</title>
+<iframe id="page" src="/" style="border:0;width:1280px;height:900px"></iframe><pre id="found"></pre>
+<script>
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const frame = document.getElementById("page");
+const inside = () => frame.contentDocument;
+const look = () => ({
+  token: inside().getElementById("live").dataset.state,
+  ranks: [...inside().querySelectorAll("table.board th[data-v]")].map((head) => head.dataset.v),
+  open: [...inside().querySelectorAll('button.open[aria-expanded="true"]')].map((button) => button.textContent),
+  folds: [...inside().querySelectorAll("details[open]:not(.vega-embed details) > summary")].map((s) => s.textContent),
+  focus: inside().activeElement.textContent, only: inside().body.textContent.includes("Only lie against krum"),
+});
+addEventListener("load", async () => {
+  await wait(3000);
+  const row = [...inside().querySelectorAll("button.open")].find((button) => button.textContent === "krum");
+  row.click();
+  inside().querySelector(`#${row.getAttribute("aria-controls")} details.commands`).open = true;
+  [...inside().querySelectorAll("summary")].filter((s) => s.textContent.startsWith("As a table")).at(-1).click();
+  inside().querySelector('a.curve[data-attack="lie"][data-defense="krum"]').click();
+  row.focus();
+  await wait(500);
+  const before = look();
+  await fetch("/more");
+  for (let i = 0; i < 100 && inside()?.getElementById("live")?.dataset.state === before.token; i++) await wait(200);
+  await wait(3000);
+  await fetch("/found", { method: "PUT", body: JSON.stringify([before, look()]) });
+});
+</script>"""
+
+
 def chromium(folder: Path, page: str, *options: str) -> tuple[str, str]:
     """Return the document after its scripts ran, and what was written to the console."""
     done = subprocess.run(
@@ -160,3 +194,63 @@ def test_the_page_fits_and_is_readable(looks: dict[int, dict[str, Any]], width: 
     assert look["over"] <= 0
     # WCAG 2.1, AA: 4.5 for text.
     assert look["contrast"] >= 4.5, look["where"]
+
+
+@pytest.mark.usefixtures("real_bundle")
+def test_what_a_reader_opened_stays_open_when_results_come(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    for attack in ("none", "lie"):
+        for defense in ("none", "krum"):
+            write_cell(root, attack, defense, 0)
+    told: list[Any] = []
+    done = threading.Event()
+
+    class Probe(Handler):
+        """The page in a frame that may be looked into, and what a test needs beside it."""
+
+        def do_GET(self) -> None:
+            if self.path == "/probe":
+                return self._send(HTTPStatus.OK, "text/html", LIVE.encode(), True)
+            if self.path == "/more":
+                for attack in ("none", "lie"):
+                    write_cell(root, attack, "union+multikrum", 0)
+                return self._send(HTTPStatus.OK, "text/plain", b"", True)
+            return super().do_GET()
+
+        def do_PUT(self) -> None:
+            told.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            done.set()
+            self._send(HTTPStatus.OK, "text/plain", b"", True)
+
+        def send_header(self, keyword: str, value: str) -> None:
+            if keyword != "X-Frame-Options":
+                super().send_header(keyword, value)
+
+    with Server(site(root, "Live")) as server:
+        server.RequestHandlerClass = Probe
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        browser = subprocess.Popen(
+            [
+                str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={DESKTOP + 100},1000", f"{server.url}probe",
+            ],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            assert done.wait(120)
+        finally:
+            browser.kill()
+            browser.wait()
+            server.shutdown()
+            thread.join()
+    before, after = told
+    assert before["ranks"] == ["none", "krum"]
+    assert after["ranks"] == ["union+multikrum", "none", "krum"]
+    assert after["token"] != before["token"]
+    assert after["open"] == before["open"] == ["krum"]
+    assert len(before["folds"]) == 2
+    assert after["folds"] == before["folds"]
+    assert after["focus"] == before["focus"] == "krum"
+    assert after["only"]
+    assert before["only"]

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -94,6 +95,40 @@ def test_a_name_of_the_web_that_leads_here_is_refused(server: Server) -> None:
     assert ask(server, "/status.json", Host="evil.example:80")[0] == 403
     for host in ("localhost", "127.0.0.1:99", "[::1]:8741"):
         assert ask(server, "/status.json", Host=host)[0] == 200
+
+
+def test_beyond_loopback_only_addresses_and_own_names_are_welcome(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "Lab.uni.example")
+    with Server(site(root), host="0.0.0.0") as made:
+        assert not made.welcomes("evil.example")
+        assert not made.welcomes("lab.evil.example:80")
+        assert not made.welcomes("")
+        for host in (
+            "10.0.0.7:8741",
+            "[fe80::1]",
+            "localhost",
+            "lab",
+            "LAB.uni.example.:8741",
+            "lab.local",
+            "127.0.0.1",
+        ):
+            assert made.welcomes(host), host
+    with Server(site(root)) as made:
+        assert not made.welcomes("10.0.0.7")
+        assert not made.welcomes("lab")
+
+
+def test_a_browser_that_leaves_early_is_no_event(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.site._page = server.site.state().token, b"x" * 50_000_000
+    with socket.create_connection(server.server_address[:2], timeout=60) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.recv(100)
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join(60)
+    assert ask(server, "/status.json")[0] == 200
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

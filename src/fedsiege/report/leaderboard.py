@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 LEAD = (
     "A defense is worth what is left in its worst case over the attacks of the card; what it takes when nobody attacks "
-    "is its price. A bold score with a star is better than every other row’s by more than chance: the intervals of the "
-    "difference, paired by seed, exclude zero, the bootstrap’s and Student’s. Nothing is bold where a compared cell "
-    "lacks a seed of the card, or where these are fewer than five. [Brackets] hold 95% intervals over seeds; a "
-    "percentage is the change against the run without attack and defense."
+    "is its price, below zero where it gives. A bold score with a star is better than every other row’s by more than "
+    "chance: the intervals of the difference, paired by seed, exclude zero, the bootstrap’s and Student’s. Nothing is "
+    "bold where a compared cell lacks a seed of the card, or where these are fewer than five. [Brackets] hold 95% "
+    "intervals over seeds; a signed percentage is the change against the run without attack and defense."
 )
 PICTURE = (
     "Picture in each row: ● worst case with its interval, ◆ the clean score with the defense, dashed: neither attack "
@@ -76,8 +77,8 @@ def _head(board: Board) -> str:
     return f'<thead role="rowgroup"><tr role="row">{cells}</tr></thead>'
 
 
-def _time(row: Row) -> str:
-    took = seconds(row.clean)
+def _time(row: Row, base: Row | None) -> str:
+    took = seconds(row.clean, base.clean if base is not None else None)
     absolute = words.milliseconds(1000 * took) if known(took) else ""
     if not known(row.cost.mean):
         return absolute or MISSING
@@ -114,7 +115,7 @@ def _row(board: Board, row: Row, rank: int, name: str, top: float, places: Place
         ("clean", key(row.clean.value.mean), score(row.clean.value, wins(row, NONE))),
         ("price", key(row.price.mean), "none by definition" if row is open_ else price(row.price, row.clean.lost)),
         ("adaptive", key(facing_key), facing),
-        ("time", key(row.cost.mean), _time(row)),
+        ("time", key(row.cost.mean), _time(row, open_)),
         ("flags", key(float(len(row.flags))), chips(row.flags)),
     )
     made = [f'<td role="cell" data-label="{label}"{attribute}>{html}</td>' for label, attribute, html in cells]
@@ -130,6 +131,12 @@ def _row(board: Board, row: Row, rank: int, name: str, top: float, places: Place
     )
 
 
+def _id(row: Row) -> str:
+    """Return a row's name in the page, which stays when its rank changes."""
+    said = "\n".join((row.defense, row.division, *row.changes))
+    return hashlib.sha256(said.encode()).hexdigest()[:10]
+
+
 def table(board: Board, name: str, places: Places) -> str:
     """Return the leaderboard of a board as one sortable table; `name` is its id on the page."""
     open_ = undefended(board)
@@ -137,7 +144,7 @@ def table(board: Board, name: str, places: Places) -> str:
     for row in board.rows:
         ends += [x for mark in (row.clean, row.worst_score) for x in (mark.value.mean, mark.value.high) if known(x)]
     body = "".join(
-        _row(board, row, rank, f"{name}-{rank}", max(ends), places) for rank, row in enumerate(board.rows, 1)
+        _row(board, row, rank, f"{name}-{_id(row)}", max(ends), places) for rank, row in enumerate(board.rows, 1)
     )
     reference = ""
     if open_ is not None and known(open_.clean.value.mean):

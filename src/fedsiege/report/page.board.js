@@ -32,6 +32,11 @@
       const other = now === "ascending" ? "descending" : "ascending";
       sort(table, column, now ? other : button.dataset.first);
     }));
+    /* On a narrow page a menu sorts, and headings that nobody sees must not take the focus. */
+    const narrow = matchMedia("(max-width: 820px)");
+    const reach = () => heads.forEach((button) => { button.tabIndex = narrow.matches ? -1 : 0; });
+    narrow.addEventListener("change", reach);
+    reach();
     const chooser = document.querySelector(`.sorter select[aria-controls="${table.id}"]`);
     chooser.addEventListener("change", () => sort(table, Number(chooser.value), heads[Number(chooser.value)].dataset.first));
     const rows = () => [...table.querySelectorAll("button.open")];

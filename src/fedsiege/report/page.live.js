@@ -3,11 +3,23 @@
   const EVERY = 2500;
   const KEY = "fedsiege-live";
 
-  /* What a reader has chosen outlives the reload: menus, order of tables, opened rows, place on the page. */
-  const named = (list, name) => [...document.querySelectorAll(list)].map((element, i) => [`${name}${i}`, element]);
+  /* What a reader has chosen outlives the reload: menus, order of tables, opened rows, focus, place on the page. What
+     a thing is called does not follow its place, for rows move and tables come as results do. */
+  const within = (element) => element.closest("tr.more")?.id || element.closest("figure")?.dataset.chart
+    || element.closest("section")?.id || "";
+  const rowOf = (element) => element.closest("tr")?.querySelector("th")?.textContent ?? "";
+  const called = (element, text) => [within(element), rowOf(element), element.tagName, element.className, text].join("|");
+  const menu = (select) => called(select, select.dataset.column ?? "");
+  /* What these two say counts seeds or gaps, which grow. */
+  const fold = (element) => called(element, element.className || element.querySelector("summary")?.textContent);
+  const folds = () => [...document.querySelectorAll("details:not(.vega-embed details)")];
+  const stop = (element) => called(element, element.getAttribute("aria-controls") ?? element.getAttribute("href")
+    ?? element.dataset.column ?? element.closest("details")?.className ?? element.textContent);
+  const STOPS = "a[href], button, select, summary";
+
   function keep() {
-    const state = { at: scrollY, menus: {}, orders: {}, open: [], details: [] };
-    for (const [name, select] of named("figure select", "menu")) state.menus[name] = select.value;
+    const state = { at: scrollY, menus: {}, orders: {}, open: [], details: [], narrow: {}, focus: "" };
+    for (const select of document.querySelectorAll("figure select")) state.menus[menu(select)] = select.value;
     for (const table of document.querySelectorAll("table.board")) {
       const heads = [...table.tHead.rows[0].cells];
       const column = heads.findIndex((head) => head.hasAttribute("aria-sort"));
@@ -15,25 +27,34 @@
     }
     for (const button of document.querySelectorAll('button.open[aria-expanded="true"]'))
       state.open.push(button.getAttribute("aria-controls"));
-    for (const [name, element] of named("details", "details")) if (element.open) state.details.push(name);
+    for (const element of folds()) if (element.open) state.details.push(fold(element));
+    for (const figure of document.querySelectorAll("figure[data-narrowed]"))
+      state.narrow[figure.dataset.chart] = JSON.parse(figure.dataset.narrowed);
+    if (document.activeElement?.matches(STOPS)) state.focus = stop(document.activeElement);
     try { sessionStorage.setItem(KEY, JSON.stringify(state)); } catch { /* Then the page starts afresh. */ }
   }
   function restore() {
     let state = null;
     try { state = JSON.parse(sessionStorage.getItem(KEY)); sessionStorage.removeItem(KEY); } catch { return; }
     if (!state) return;
-    for (const [name, select] of named("figure select", "menu"))
-      if ([...select.options].some((option) => option.value === state.menus[name]) && select.value !== state.menus[name]) {
-        select.value = state.menus[name];
+    for (const select of document.querySelectorAll("figure select")) {
+      const value = state.menus[menu(select)];
+      if ([...select.options].some((option) => option.value === value) && select.value !== value) {
+        select.value = value;
         select.dispatchEvent(new Event("change"));
       }
+    }
+    for (const [key, detail] of Object.entries(state.narrow))
+      document.querySelector(`figure[data-chart="${key}"]`)?.dispatchEvent(new CustomEvent("narrow", { detail }));
     for (const [id, [column, order]] of Object.entries(state.orders)) {
       const button = document.getElementById(id)?.querySelectorAll("button.sort")[column];
       for (let press = 0; button && press < 2 && button.closest("th").getAttribute("aria-sort") !== order; press++) button.click();
     }
     for (const button of document.querySelectorAll("button.open"))
       if (state.open.includes(button.getAttribute("aria-controls"))) button.click();
-    for (const [name, element] of named("details", "details")) if (state.details.includes(name)) element.open = true;
+    for (const element of folds()) if (state.details.includes(fold(element))) element.open = true;
+    const focused = state.focus && [...document.querySelectorAll(STOPS)].find((element) => stop(element) === state.focus);
+    focused?.focus({ preventScroll: true });
     requestAnimationFrame(() => scrollTo(0, state.at));
   }
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,16 +26,23 @@ FRESH = 1.0
 REST = 2.0
 """Between two drawings passes so many times the time that the last one took, so that a grid keeps the machine."""
 LOCAL = "127.0.0.1"
+WRONG_NAME = b"this server answers to its address, to the name given with --host and to that of its machine\n"
 
 
 def is_loopback(host: str) -> bool:
     """Return whether a host name or address is this machine's own, out of reach from outside."""
     if host == "localhost":
         return True
+    return is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is an address and no name."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
+    return True
 
 
 class Site:
@@ -138,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError:
             return self._send(HTTPStatus.BAD_REQUEST, "text/plain", b"no such address; the report is at /\n", body)
         if not welcome:
-            return self._send(HTTPStatus.FORBIDDEN, "text/plain", b"this server answers to its own name\n", body)
+            return self._send(HTTPStatus.FORBIDDEN, "text/plain", WRONG_NAME, body)
         if path == "/":
             return self._send(HTTPStatus.OK, "text/html", self.server.site.page(), body)
         if path == "/status.json":
@@ -193,6 +202,13 @@ class Server(ThreadingHTTPServer):
             why = getattr(error, "strerror", None) or error
             raise RunError(f"cannot listen on {host}:{port}: {why}; choose another with --port or --host") from error
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names under which others may know this server, in small letters."""
+        machine = socket.gethostname().lower().rstrip(".")
+        short = machine.partition(".")[0]
+        return frozenset({self.host.lower().rstrip("."), machine, short, f"{short}.local"})
+
     def server_bind(self) -> None:
         """Bind without asking a name server who we are, as the standard library would."""
         TCPServer.server_bind(self)
@@ -201,15 +217,23 @@ class Server(ThreadingHTTPServer):
     def welcomes(self, host: str) -> bool:
         """Return whether a request was sent to this server by a name of its own.
 
-        On loopback, a page of the web whose name was made to lead here must not read results.
+        A page of the web whose name was made to lead here must not read results: on loopback only its names are
+        welcome; elsewhere addresses, which no page of the web goes by, the `host` given and the machine's own name.
 
         Raises
         ------
         ValueError
             If `host` is no name, address or either with a port, such as ``"["``.
         """
-        name = urlsplit(f"//{host}").hostname or ""
-        return not is_loopback(self.host) or is_loopback(name)
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        if is_loopback(name):
+            return True
+        return not is_loopback(self.host) and (is_address(name) or name in self.names)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet of browsers that leave while they are answered; tell the rest as the standard library does."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
