@@ -110,6 +110,23 @@ def test_what_is_missing_is_listed() -> None:
     assert r"Missing: krum $\times$ lie: seed 4 not run; " in latex(made)
 
 
+def test_many_gaps_are_counted_where_a_float_must_hold_them() -> None:
+    made = board([r for r in toy() if r.attack in ("none", "gaussian")], attacks=tuple(f"a{i}" for i in range(30)))
+    lines = markdown(made).partition("Missing:")[2].strip().splitlines()
+    assert len(lines) == len(made.missing) > 12
+    (said,) = re.findall("Missing: (.*)", latex(made))
+    assert said.count("; ") == 11
+    assert f"; and {len(made.missing) - 11} cells more." in said
+
+
+def test_why_an_adaptive_attack_does_not_count_is_said() -> None:
+    made = board([r for r in toy() if not (r.adaptive and r.seed == 4)])
+    reasons = [line for line in markdown(made).splitlines() if "do not count" in line]
+    assert reasons == ["- Adaptive attacks that do not count for krum, median: adaptive(fang) lacks seed 4"]
+    assert "do not count for krum, median: adaptive(fang) lacks seed 4." in latex(made)
+    assert "do not count" not in markdown(board(toy()))
+
+
 def test_a_board_of_clean_runs_alone() -> None:
     text = markdown(board(cell("none", "none", [0.5])))
     assert "with one seed there is no interval" in text

@@ -83,11 +83,19 @@ def test_prices_are_paired_by_seed_and_times_by_commit_and_machine_too(tmp_path:
     cost = tables.cost(cells.cost(board), cells.prices(board), board.groups[0], "HR@5")
     assert "3.00 ×" in cost
     assert "22.5" in cost
+    (pace,) = cells.paces(board).filter(defense="krum").iter_rows(named=True)
+    assert (pace["metric"], pace["mean"]) == (cells.PACE, pytest.approx(3.0))
+    # Milliseconds are of the runs that the ratio compares, and not of the slower machine too.
+    slow = tmp_path / "krum1" / "result.json"
+    slow.write_text(slow.read_text().replace("0.3", "30.0"))
+    times = cells.cost(collect(tmp_path)).filter(defense="krum", metric="ms per round")
+    assert (times["mean"][0], times["n"][0]) == (pytest.approx(300.0), 1)
 
 
 def test_without_an_undefended_run_there_is_no_price(tmp_path: Path) -> None:
     write_run(tmp_path / "a", "none", "krum")
     assert cells.prices(collect(tmp_path)).is_empty()
+    assert set(cells.paces(collect(tmp_path))["metric"]) == {"ms per round"}
     group = collect(tmp_path).groups[0]
     assert tables.cost(cells.cost(collect(tmp_path)), cells.prices(collect(tmp_path)), group, "HR@5").count("–") >= 2
 

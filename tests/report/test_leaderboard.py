@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -94,13 +96,13 @@ def test_rows_stand_by_worst_case_with_their_numbers(html: str) -> None:
         assert "under adaptive(lie)" in cell["text"]
     union = [cell["text"] for cell in rows["union+multikrum"]]
     assert "★ best" in union[2]
-    assert "−0.0022 · −4.0%" in union[4]
+    assert "0.0022 · 4.0% lost" in union[4]
     assert "adaptive(lie)" in union[5]
     assert union[6].startswith("5.00 ×[5.00, 5.00]500 ms")
     assert "never faced one" in rows["median"][5]["text"]
     assert "faced 2 of 3 attacks" in rows["median"][2]["text"]
     assert "rejects honest" in rows["krum"][7]["text"]
-    assert "no adaptive attack" in rows["median"][7]["text"]
+    assert "adaptive attack lacking" in rows["median"][7]["text"]
 
 
 def test_every_cell_of_a_sortable_column_has_a_key_or_is_missing(html: str) -> None:
@@ -230,8 +232,6 @@ def test_names_of_a_card_are_escaped(tmp_path: Path) -> None:
 
 
 def test_a_metric_of_which_little_is_good_sorts_upwards(found: Leaderboards) -> None:
-    from dataclasses import replace
-
     board = replace(found.boards[0], metric="ASR", clean_metric="TACC", higher_is_better=False)
     assert [c.first for c in columns(board)][2] == "ascending"
     assert [c.first for c in columns(found.boards[0])][2] == "descending"
@@ -245,10 +245,14 @@ def test_numbers_in_words() -> None:
     assert marks.score(Estimate(0.5, NAN, NAN, 1)) == '0.5000<small class="ci">1 seed</small>'
     assert marks.score(Estimate(0.5, 0.4, 0.6, 3)) == '0.5000<small class="ci">[0.4000, 0.6000]</small>'
     assert marks.price(Estimate(0.1, 0.05, 0.2, 3), Estimate(0.2, NAN, NAN, 3)) == (
-        '−0.1000 · −20.0%<small class="ci">[−0.2000, −0.0500]</small>'
+        '0.1000 · 20.0% lost<small class="ci">[0.0500, 0.2000]</small>'
     )
     unknown = Estimate(NAN, NAN, NAN, 0)
-    assert marks.price(Estimate(-0.1, NAN, NAN, 1), unknown) == '+0.1000<small class="ci">1 seed</small>'
+    assert marks.price(Estimate(-0.1, NAN, NAN, 1), unknown) == '−0.1000<small class="ci">1 seed</small>'
+    assert marks.price(Estimate(-0.1, -0.2, -0.00001, 2), Estimate(-0.2, NAN, NAN, 2)) == (
+        '−0.1000 · 20.0% gained<small class="ci">[−0.2000, 0.0000]</small>'
+    )
+    assert marks.price(Estimate(0.0, NAN, NAN, 1), Estimate(0.0, NAN, NAN, 1)).startswith("0.0000 · 0.0%<")
     assert marks.key(None) == marks.key(NAN) == ""
     assert marks.key(0.25) == ' data-v="0.25"'
     assert marks.rate(0.125) == "12.5%"
@@ -265,12 +269,34 @@ def test_a_price_is_one_share_everywhere_on_the_page(tmp_path: Path) -> None:
                 write_run(tmp_path / f"{attack}-{defense}-{seed}", attack, defense, seed, value=values[seed], card=CARD)
     page = render(collect(tmp_path), "t")
     assert "When nobody attacks and krum stands guard, HR@5 falls by 25.0%." in page
-    assert "−0.0100 · −25.0%" in page
-    assert page.count("−25.0%") > 1  # the table of costs too
+    assert "0.0100 · 25.0% lost" in page
+    assert "−25.0%" in page  # the table of costs
     assert "−16.7%" not in page
 
 
 def test_time_of_a_round_is_the_mean_of_the_runs(found: Leaderboards) -> None:
     row = next(r for r in found.boards[0].rows if r.defense == "krum")
     assert seconds(row.clean) == pytest.approx(0.2)
+    open_ = next(r for r in found.boards[0].rows if r.defense == "none")
+    slow = tuple(replace(r, hardware="old", seconds_per_round=9.0) if r.seed == 1 else r for r in row.clean.records)
+    mixed = replace(row.clean, records=slow)
+    assert seconds(mixed) > 1
+    assert seconds(mixed, open_.clean) == pytest.approx(0.2)  # of the runs that the ratio compares
+    elsewhere = replace(row.clean, records=tuple(replace(r, hardware="old") for r in row.clean.records))
+    assert seconds(elsewhere, open_.clean) == pytest.approx(0.2)
     assert row.cost.mean == pytest.approx(2.0)
+
+
+def test_a_row_says_why_it_is_doubted_and_keeps_its_name(found: Leaderboards) -> None:
+    board = found.boards[0]
+    row = next(r for r in board.rows if r.defense == "krum")
+    html = re.sub(r' title="[^"]*"', "", leaderboard(board, "t", {}))
+    for flag in row.flags:
+        assert escape(flag.message) in html
+    names = set(re.findall(r'aria-controls="(t-[^"]+)"', html))
+    assert len(names) == len(board.rows)
+    turned = leaderboard(replace(board, rows=board.rows[::-1]), "t", {})
+    assert set(re.findall(r'aria-controls="(t-[^"]+)"', turned)) == names
+    order = [re.search(r'id="(t-[^"]+)"', part)[1] for part in turned.split('class="more"')[1:]]  # type: ignore[index]
+    again = [re.search(r'id="(t-[^"]+)"', part)[1] for part in html.split('class="more"')[1:]]  # type: ignore[index]
+    assert order == again[::-1]

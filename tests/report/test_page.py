@@ -5,15 +5,17 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from fedsiege.errors import RunError
 from fedsiege.report import build
 from fedsiege.report.cells import cells
-from fedsiege.report.chart import compact, first_cells, thin_rounds
+from fedsiege.report.chart import compact, thin
 from fedsiege.report.collect import Board, collect
 from fedsiege.report.page import render
 from tests.report.fakes import score, write_run, write_store
@@ -225,8 +227,43 @@ def test_tables_are_compact_and_thin(tmp_path: Path) -> None:
     from fedsiege.report.cells import curves, representatives
 
     every = curves(board)
-    thin = thin_rounds(every, every.height // 2)
-    assert set(thin["round"]) == {4, 12}  # the last round is always kept
+    cell = ["group", "attack", "defense"]
+    fewer, stride = thin(every, every.height // 2, [*cell, "metric"])
+    assert (set(fewer["round"]), stride) == ({4, 12}, 2)  # the last round is always kept
     points = representatives(board, board.points)
-    assert first_cells(points, 10).select("attack").unique().height == 1  # a whole cell, though it is larger
-    assert first_cells(points, 10**6).height == points.height
+    bad = points.filter("malicious").height
+    assert 0 < bad < points.height
+    fewer, stride = thin(points, points.height // 3, [*cell, "round"], pl.col("malicious"))
+    assert stride > 2
+    assert fewer.filter("malicious").height == bad
+    assert fewer.height < points.height / 2
+    assert fewer.select(*cell, "round").unique().height == points.select(*cell, "round").unique().height
+    same, stride = thin(points, 10**6, cell)
+    assert (same.height, stride) == (points.height, 1)
+
+
+def test_a_small_page_keeps_every_cell_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_store(tmp_path, ("none", "fang", "lie"), ("none", "krum"), 1)
+
+    def pairs(page: str, key: str) -> set[tuple[str, str]]:
+        table = charts(page)[key]["table"]
+        return set(zip(column(table, "attack"), column(table, "defense")))
+
+    before = render(collect(root), "t")
+    monkeypatch.setattr("fedsiege.report.charts._UPLOAD_ROWS", 40)
+    page = render(collect(root), "t")
+    for key in ("points", "densities"):
+        assert len(pairs(before, key)) > 1
+        assert pairs(page, key) == pairs(before, key)
+    assert "To keep the page small" not in before
+    assert re.search(r"To keep the page small, one of \d+ points of a curve is drawn", page)
+
+
+def test_looks_of_lines_differ_without_colour() -> None:
+    from fedsiege.report.print_figures import look
+
+    plain = {(str(look(i)["linestyle"]), look(i)["marker"]) for i in range(40)}
+    assert len(plain) == 40
+    script = (files("fedsiege.report") / "page.js").read_text(encoding="utf-8")
+    shapes = re.findall(r'"([^"]+)"', re.search(r"const SHAPES = \[(.*?)\];", script, re.DOTALL)[1])  # type: ignore[index]
+    assert len(shapes) == len(set(shapes)) == 16

@@ -122,7 +122,8 @@ def latex(board: Board) -> str:
     grids, legend = _parts(board)
     letters = [rf"\textsuperscript{{{letter}}} {_tex(said)}." for letter, said in legend]
     rest = [f"{_tex(text)}." for text in (*words.badges(board), *words.doubts(board))]
-    missing = [f"Missing: {_tex('; '.join(board.missing))}."] if board.missing else []
+    # A float does not break across pages; Markdown and the page list all.
+    missing = [f"Missing: {_tex('; '.join(words.gaps(board)))}."] if board.missing else []
     slug = re.sub(r"[^0-9A-Za-z]+", "-", f"{board.card}-{board.degree}").strip("-")
     about = [" ".join([words.title(board) + ".", *words.intro(board)]), words.title(board) + "."]
     tables = []

@@ -153,5 +153,24 @@ def badges(board: Board) -> list[str]:
 
 
 def doubts(board: Board) -> list[str]:
-    """Return the board's flags and notes in words."""
-    return [*(flag.message for flag in board.flags), *board.notes]
+    """Return the board's flags and notes in words, and why adaptive attacks do not count for which defenses."""
+    return [*(flag.message for flag in board.flags), *_unadapted(board), *board.notes]
+
+
+def _unadapted(board: Board) -> list[str]:
+    """Return what is wrong with the adaptive attacks that defenses met, where they met some; once for each reason."""
+    whose: dict[str, list[str]] = {}
+    for row in board.rows:
+        for flag in row.flags:
+            if flag.code == "unadapted" and flag.message != RULES["unadapted"]:
+                whose.setdefault(flag.message.removeprefix(f"{RULES[flag.code]} (").removesuffix(")"), []).append(
+                    defense_name(row)
+                )
+    return [f"Adaptive attacks that do not count for {', '.join(names)}: {why}" for why, names in whose.items()]
+
+
+def gaps(board: Board, most: int = 12) -> list[str]:
+    """Return what is missing, at most so many lines, the last of which counts the others."""
+    if len(board.missing) <= most:
+        return list(board.missing)
+    return [*board.missing[: most - 1], f"and {len(board.missing) - most + 1} cells more"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from fedsiege.report.rounds import VERDICTS
 
 LOSS, VALUE, BEST = "loss", "value", "best"
 """What the harm of a cell is: the share lost against the clean run, the score itself, the share of the best cell."""
+SLOW, PACE = "ms per round", "time of a round, × no defense"
+"""How the time of a round is told: in milliseconds, or as a multiple of that of the run without a defense."""
 Keyed = list[tuple[tuple[str, str, str], pl.DataFrame]]
 """Runs by group, attack and defense, in the order of a report."""
 _CHUNK = 256
@@ -205,18 +206,44 @@ def detection(board: Board) -> pl.DataFrame:
 
 
 def cost(board: Board) -> pl.DataFrame:
-    """Return what each defense costs when nobody attacks: every metric of the last round, and ``ms per round``."""
+    """Return what each defense costs when nobody attacks: every metric of the last round, and ``ms per round``.
+
+    The time is that of the runs that `prices` compares, so that both tell of the same machines; of all runs where
+    there are none. Columns ``group, attack, defense, metric, mean, low, high, n``.
+    """
     seen = contest(board)
-    scaled = replace(seen, runs=seen.runs.with_columns(pl.col("seconds_per_round") * 1000))
-    names = {f"last {m}": m for m in board.metrics} | {"seconds_per_round": "ms per round"}
-    return _long(scaled, list(names), lambda attack, _: attack == NONE, names).filter(pl.col("n") > 0)
+    names = {f"last {metric}": metric for metric in board.metrics}
+    scores = _long(seen, list(names), lambda attack, _: attack == NONE, names)
+    parts = _clean(seen)
+    rows = [(group, NONE, defense, SLOW) for group, defense in parts]
+    times = [_timed(part, parts.get((group, NONE))) for (group, _), part in parts.items()]
+    slow = _estimates(("group", "attack", "defense", "metric"), rows, [1000 * time for time in times])
+    return pl.concat([scores, slow]).filter(pl.col("n") > 0)
+
+
+def _clean(seen: Contest) -> dict[tuple[str, str], pl.DataFrame]:
+    """Return the runs of each group and defense in which nobody attacks."""
+    return {(g, d): part for (g, a, d), part in keyed(seen, orders(seen)) if a == NONE}
+
+
+_ALIKE = ("seed", "commit", "hardware")
+
+
+def _timed(mine: pl.DataFrame, base: pl.DataFrame | None) -> np.ndarray:
+    """Return seconds per round of those runs that have a counterpart in `base`, else of all."""
+    known = mine.filter(pl.col("seconds_per_round") > 0)
+    if base is not None:
+        there = base.filter(pl.col("seconds_per_round") > 0).select(_ALIKE)
+        paired = known.join(there, on=_ALIKE, how="semi", maintain_order="left")
+        known = known if paired.is_empty() else paired
+    return known["seconds_per_round"].to_numpy()
 
 
 def _ratios(base: pl.DataFrame, mine: pl.DataFrame) -> np.ndarray:
     """Return seconds per round over those of `base` by seed, of runs of one commit on the same hardware."""
-    names = ("seed", "commit", "hardware", "seconds_per_round")
-    timed = {row[:3]: row[3] for row in base.select(names).rows() if row[3]}
-    return np.array([row[3] / timed[row[:3]] for row in mine.select(names).rows() if row[3] and row[:3] in timed])
+    timed = {row[:3]: row[3] for row in base.select(*_ALIKE, "seconds_per_round").rows() if row[3]}
+    rows = mine.select(*_ALIKE, "seconds_per_round").rows()
+    return np.array([row[3] / timed[row[:3]] for row in rows if row[3] and row[:3] in timed])
 
 
 def prices(board: Board) -> pl.DataFrame:
@@ -226,7 +253,7 @@ def prices(board: Board) -> pl.DataFrame:
     ``ms per round`` how many times as long a round takes (`n` 0 where no two runs are of one commit and machine).
     """
     seen = contest(board)
-    parts = {(g, d): part for (g, a, d), part in keyed(seen, orders(seen)) if a == NONE}
+    parts = _clean(seen)
     rows, values = [], []
     for (group, defense), part in parts.items():
         base = parts.get((group, NONE))
@@ -236,9 +263,22 @@ def prices(board: Board) -> pl.DataFrame:
             column = f"last {metric}"
             rows.append((group, defense, metric))
             values.append(-_losses(_by_seed(base, column), _by_seed(part, column)))
-        rows.append((group, defense, "ms per round"))
+        rows.append((group, defense, SLOW))
         values.append(_ratios(base, part))
     return _estimates(("group", "defense", "metric"), rows, values)
+
+
+def paces(board: Board) -> pl.DataFrame:
+    """Return how long a round takes when nobody attacks: ``group, defense, metric, mean, low, high, n``.
+
+    ``metric`` is the same for a group: `PACE`, against the run without a defense as in `prices`, so that runs of
+    different machines are not mixed; milliseconds (``ms per round``) where no two runs can be compared.
+    """
+    ratios = prices(board).filter((pl.col("metric") == SLOW) & (pl.col("n") > 0))
+    compared = ratios.filter(pl.col("defense") != NONE)["group"].unique().to_list()
+    ratios = ratios.filter(pl.col("group").is_in(compared)).with_columns(pl.lit(PACE).alias("metric"))
+    others = cost(board).filter((pl.col("metric") == SLOW) & ~pl.col("group").is_in(compared))
+    return pl.concat([ratios, others.select(ratios.columns)])
 
 
 def curves(board: Board) -> pl.DataFrame:

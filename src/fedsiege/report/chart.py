@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,8 @@ class Chart:
         Whether its width follows its columns, so that a narrow screen scrolls it.
     digits : int
         Significant digits of its numbers.
+    note : str
+        What a reader must know of these rows, beside the section's text.
     """
 
     key: str
@@ -62,6 +65,7 @@ class Chart:
     margin: int = 0
     steps: bool = False
     digits: int = 6
+    note: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Return the chart as compact JSON values."""
@@ -111,21 +115,28 @@ def compact(frame: pl.DataFrame, digits: int = 6) -> dict[str, Any]:
     return table
 
 
-def thin_rounds(frame: pl.DataFrame, most: int) -> pl.DataFrame:
-    """Return at most about `most` rows of curves: every k-th round of each, counted from its last."""
-    stride = -(-frame.height // most)
-    if stride <= 1:
-        return frame
-    line = ["group", "attack", "defense", "metric"]
-    return frame.filter(pl.int_range(pl.len()).reverse().over(line) % stride == 0)
+def thin(frame: pl.DataFrame, most: int, line: Sequence[str], keep: pl.Expr | None = None) -> tuple[pl.DataFrame, int]:
+    """Return about `most` rows of a frame, and the k of which it is one in k.
 
+    Every k-th row of each line, counted from its last, so that no cell is lost; and all that `keep` wants.
 
-def first_cells(frame: pl.DataFrame, most: int) -> pl.DataFrame:
-    """Return the rows of whole cells, in order, up to about `most` rows."""
-    cell = ["group", "attack", "defense"]
-    sizes = frame.group_by(cell, maintain_order=True).len().with_columns(pl.col("len").cum_sum().alias("sum"))
-    kept = sizes.filter((pl.col("sum") <= most) | (pl.col("sum") == pl.col("len"))).select(cell)
-    return frame.join(kept, on=cell, how="semi", maintain_order="left")
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        What may be too much for a page.
+    most : int
+        Rows that a page can hold.
+    line : sequence of str
+        Columns that tell lines apart.
+    keep : polars.Expr, optional
+        Rows that stay, bool.
+    """
+    always = pl.lit(False) if keep is None else keep
+    kept = int(frame.select(always.sum()).item() or 0) if keep is not None else 0
+    stride = -(-(frame.height - kept) // max(most - kept, 1))
+    if frame.height <= most or stride <= 1:
+        return frame, 1
+    return frame.filter(always | (pl.int_range(pl.len()).reverse().over(*line, always) % stride == 0)), stride
 
 
 def bare(chart: Any) -> dict[str, Any]:

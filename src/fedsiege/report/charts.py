@@ -17,15 +17,18 @@ from fedsiege.report.cells import (
     BEST,
     LOSS,
     NONE,
+    PACE,
+    SLOW,
     VALUE,
     cost,
     curves,
     detection,
     judged,
     orders,
+    paces,
     representatives,
-)  # fmt: skip
-from fedsiege.report.chart import ROWS, Chart, Choice, bare, first_cells, thin_rounds
+)
+from fedsiege.report.chart import ROWS, Chart, Choice, bare, thin
 from fedsiege.report.collect import Board
 from fedsiege.report.contest import Contest, contest
 from fedsiege.report.densities import densities
@@ -39,6 +42,11 @@ _LEGENDS = {
 }
 # Rows that a page can hold and still open at once.
 _CURVE_ROWS, _UPLOAD_ROWS = 40_000, 90_000
+_CELL = ["group", "attack", "defense"]
+
+
+def _thinned(what: str, stride: int) -> str:
+    return f"To keep the page small, one of {stride} {what} is drawn." if stride > 1 else ""
 
 
 def grid_chart(board: Contest, cells: pl.DataFrame) -> Chart:
@@ -128,7 +136,8 @@ def curves_chart(board: Contest, cells: pl.DataFrame) -> Chart:
         (pl.col("attack") == NONE) & (pl.col("defense") == NONE) & (pl.col("moment") == "last")
     ).select("group", "metric", pl.col("mean").alias("clean"))
     every = _own_first(curves(board), "metric", {group: stick.metric for group, stick in board.sticks.items()})
-    rows = thin_rounds(every, _CURVE_ROWS).join(clean, on=["group", "metric"], how="left", maintain_order="left")
+    drawn, stride = thin(every, _CURVE_ROWS, [*_CELL, "metric"])
+    rows = drawn.join(clean, on=["group", "metric"], how="left", maintain_order="left")
     rows = rows.with_columns(
         pl.format("{} accepted, {} rejected", f"{who} accepted", f"{who} rejected").alias(who)
         for who in ("honest", "malicious")
@@ -151,7 +160,8 @@ def curves_chart(board: Contest, cells: pl.DataFrame) -> Chart:
         ],
     )  # fmt: skip
     band = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q", title="test score"), y2="high:Q")
-    line = base.mark_line(strokeWidth=1.8).encode(y="mean:Q")
+    # Beyond sixteen attacks shapes come back, with another dash.
+    line = base.mark_line(strokeWidth=1.8).encode(y="mean:Q", strokeDash=alt.StrokeDash("attack:N", title="attack"))
     dots = base.mark_point(filled=True, size=38, opacity=0.95).encode(
         y="mean:Q", shape=alt.Shape("attack:N", title="attack")
     )
@@ -164,7 +174,8 @@ def curves_chart(board: Contest, cells: pl.DataFrame) -> Chart:
         facet=alt.Facet("defense:N", sort=defenses, title=None), columns=3
     )  # fmt: skip
     choices = (Choice("group", "Setting"), Choice("metric", "Metric"))
-    return Chart("curves", bare(chart), rows, choices, "attack", tuple(attacks), "defense", 250, 74)
+    note = _thinned("evaluations", stride)
+    return Chart("curves", bare(chart), rows, choices, "attack", tuple(attacks), "defense", 250, 74, note=note)
 
 
 def detection_chart(board: Contest) -> Chart:
@@ -227,8 +238,8 @@ def points_chart(board: Contest, cells: pl.DataFrame) -> Chart:
         pl.when("malicious").then(pl.lit("malicious")).otherwise(pl.lit("benign")).alias("who"),
         pl.when("rejected").then(pl.lit("rejected")).otherwise(pl.lit("accepted")).alias("verdict"),
     )
-    rows = rows.select("group", "attack", "defense", "round", "panel", "who", "verdict", "x", "y")
-    rows = first_cells(rows, _UPLOAD_ROWS)
+    rows = rows.select(*_CELL, "round", "panel", "who", "verdict", "x", "y")
+    rows, stride = thin(rows, _UPLOAD_ROWS, [*_CELL, "round"], pl.col("who") == "malicious")
     axis = alt.Axis(labels=False, ticks=False, domain=False, tickCount=4)
     scale = alt.Scale(zero=False, nice=False, padding=10)
     base = alt.Chart().encode(
@@ -248,7 +259,9 @@ def points_chart(board: Contest, cells: pl.DataFrame) -> Chart:
     chart = alt.layer(uploads, crosses, data=ROWS).properties(height=200).facet(
         facet=alt.Facet("panel:N", sort=alt.EncodingSortField("round", op="min"), title=None), columns=3
     ).resolve_scale(x="independent", y="independent")  # fmt: skip
-    return Chart("points", bare(chart), rows, _pick(board, cells, rows), "who", tuple(WHO), "panel", 220, 24, digits=4)
+    note = _thinned("benign uploads", stride)
+    picks = _pick(board, cells, rows)
+    return Chart("points", bare(chart), rows, picks, "who", tuple(WHO), "panel", 220, 24, digits=4, note=note)
 
 
 def _ranked(frame: pl.DataFrame, attacks: list[str], defenses: list[str]) -> pl.DataFrame:
@@ -271,10 +284,8 @@ def densities_chart(board: Contest, cells: pl.DataFrame) -> Chart:
     panel = told.otherwise(pl.format("{} · separation {}", "stretch", pl.col("separation").round(2)))
     rows = _ranked(rows, attacks, defenses).with_columns(panel.alias("panel"))
     start = pl.col("stretch").str.extract(r"(\d+)").cast(pl.Int64).alias("start")
-    rows = rows.with_columns(start).select(
-        "group", "attack", "defense", "panel", "start", "who", "score", "density", "n"
-    )
-    rows = first_cells(rows, _UPLOAD_ROWS)
+    rows = rows.with_columns(start).select(*_CELL, "panel", "start", "who", "score", "density", "n")
+    rows, stride = thin(rows, _UPLOAD_ROWS, [*_CELL, "panel", "who"])
     base = alt.Chart().encode(
         x=alt.X(
             "score:Q",
@@ -291,23 +302,22 @@ def densities_chart(board: Contest, cells: pl.DataFrame) -> Chart:
     chart = alt.layer(area, line, data=ROWS).properties(height=170).facet(
         facet=alt.Facet("panel:N", sort=alt.EncodingSortField("start", op="min"), title=None), columns=3
     ).resolve_scale(x="independent")  # fmt: skip
-    return Chart(
-        "densities", bare(chart), rows, _pick(board, cells, rows), "who", tuple(WHO), "panel", 240, 86, digits=4
-    )
+    note = _thinned("points of a curve", stride)
+    picks = _pick(board, cells, rows)
+    return Chart("densities", bare(chart), rows, picks, "who", tuple(WHO), "panel", 240, 86, digits=4, note=note)
 
 
 def fits_chart(board: Contest) -> Chart:
     """Return how well training reproduces each client's first upload, a panel for each attack."""
     attacks, defenses = orders(board)
-    cell = ["group", "attack", "defense"]
     judged = verdicts(board)
     bad = pl.col("who") == "malicious"
-    counts = judged.group_by(cell).agg(
+    counts = judged.group_by(_CELL).agg(
         (bad & (pl.col("verdict") == "rejected")).sum().alias("caught"), bad.sum().alias("all_bad"),
         (~bad & (pl.col("verdict") == "rejected")).sum().alias("wronged"), (~bad).sum().alias("all_good"),
     )  # fmt: skip
     rows = shown(judged).join(board.fits.select("run", "client", "step", "error"), on=["run", "client"])
-    rows = rows.filter(pl.col("error").is_finite()).join(counts, on=cell, maintain_order="left")
+    rows = rows.filter(pl.col("error").is_finite()).join(counts, on=_CELL, maintain_order="left")
     rows = _ranked(rows, attacks, defenses).with_columns(
         pl.when(pl.col("all_bad") > 0)
         .then(pl.format("{} · rejected {}/{} and {}/{}", "attack", "caught", "all_bad", "wronged", "all_good"))
@@ -315,14 +325,14 @@ def fits_chart(board: Contest) -> Chart:
         .alias("panel"),
         pl.format("γ {}, at most {} iterations", "gamma", "budget").alias("rule"),
         pl.min_horizontal("error", pl.max_horizontal(2.0, 2 * pl.col("gamma"))),
-        (pl.col("step") == pl.col("step").max().over(*cell, "client")).alias("last"),
+        (pl.col("step") == pl.col("step").max().over(*_CELL, "client")).alias("last"),
         pl.col("attack").replace_strict({a: i for i, a in enumerate(attacks)}, return_dtype=pl.Int64).alias("rank"),
     )
     rows = rows.select(
         "group", "attack", "defense", "rank", "panel", "client", "who", "verdict", "round", "iterations", "final",
         "step", "error", "last", "gamma", "rule",
     )  # fmt: skip
-    rows = first_cells(rows, _UPLOAD_ROWS)
+    rows, stride = thin(rows, _UPLOAD_ROWS, [*_CELL, "client"], pl.col("last"))
     axis = alt.Axis(values=[0, *(4**k for k in range(8))], format="~s", labelOverlap=True)
     base = alt.Chart().encode(
         x=alt.X("step:Q", title="iterations", scale=alt.Scale(type="symlog", nice=False), axis=axis),
@@ -354,25 +364,28 @@ def fits_chart(board: Contest) -> Chart:
         facet=alt.Facet("panel:N", sort=alt.EncodingSortField("rank", op="min"), title=None), columns=3
     )  # fmt: skip
     choices = (Choice("group", "Setting"), Choice("defense", "Defense"))
-    return Chart("fits", bare(chart), rows, choices, "who", tuple(WHO), "panel", 270, 74, digits=4)
+    note = _thinned("points of a curve", stride)
+    return Chart("fits", bare(chart), rows, choices, "who", tuple(WHO), "panel", 270, 74, digits=4, note=note)
 
 
 def cost_chart(board: Contest) -> Chart:
     """Return what each defense costs when nobody attacks: the clean score, and the time of a round."""
     _, defenses = orders(board)
     every = cost(board)
-    slow = every.filter(pl.col("metric") == "ms per round").drop("metric")
+    pace = paces(board)
     pieces = []
     for metric in board.metrics:
-        score = every.filter(pl.col("metric") == metric).drop("metric")
-        time = slow.join(score, on="group", how="semi", maintain_order="left")
-        for panel, part in ((f"{metric}, nobody attacks", score), ("milliseconds per round", time)):
-            text = [words.score(v) if part is score else words.milliseconds(v) for v in part["mean"].to_list()]
-            pieces.append(
-                part.with_columns(
-                    pl.lit(metric).alias("choice"), pl.lit(panel).alias("panel"), pl.Series("text", text, pl.String)
-                )
-            )
+        score = every.filter(pl.col("metric") == metric).drop("attack")
+        time = pace.join(score, on="group", how="semi", maintain_order="left")
+        part = pl.concat([score, time.select(score.columns)])
+        said = {PACE: words.pace, SLOW: words.milliseconds}
+        text = [said.get(what, words.score)(value) for what, value in part.select("metric", "mean").rows()]
+        panel = pl.col("metric").replace({metric: f"{metric}, nobody attacks", SLOW: "milliseconds per round"})
+        pieces.append(
+            part.with_columns(
+                pl.lit(metric).alias("choice"), panel.alias("panel"), pl.Series("text", text, pl.String)
+            ).drop("metric")
+        )
     rows = pl.concat(pieces) if pieces else every.with_columns(choice=pl.lit(""), panel=pl.lit(""), text=pl.lit(""))
     rows = _own_first(rows, "choice", {group: stick.clean for group, stick in board.sticks.items()})
     base_value = rows.filter(pl.col("defense") == NONE).select("group", "choice", "panel", pl.col("mean").alias("open"))

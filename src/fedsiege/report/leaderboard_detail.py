@@ -109,10 +109,23 @@ def _corners(board: Board, row: Row) -> str:
     )
 
 
-def seconds(mark: Score) -> float:
-    """Return the mean seconds of a round over a cell's runs, NaN if none was timed; not paired, unlike `Row.cost`."""
-    found = [run.seconds_per_round for run in mark.records if known(run.seconds_per_round)]
-    return sum(found) / len(found) if found else float("nan")
+def seconds(mark: Score, base: Score | None = None) -> float:
+    """Return the mean seconds of a round over a cell's runs, NaN if none was timed.
+
+    With `base`, the cell of FedAvg, only runs that `Row.cost` compares count, so that both tell of the same machines;
+    all where there are none.
+    """
+    timed = [run for run in mark.records if known(run.seconds_per_round)]
+    if base is not None:
+        there = {(run.seed, run.commit, run.hardware) for run in base.records if run.seconds_per_round > 0}
+        timed = [run for run in timed if (run.seed, run.commit, run.hardware) in there] or timed
+    return sum(run.seconds_per_round for run in timed) / len(timed) if timed else float("nan")
+
+
+def _doubts(row: Row) -> str:
+    """Return the messages of a row's flags, which a chip has only as its title."""
+    said = "".join(f"<li>{escape(flag.message)}</li>" for flag in unique(row.flags))
+    return f'<div class="doubts"><p>Reasons to doubt this row:</p><ul>{said}</ul></div>' if said else ""
 
 
 def detail(board: Board, row: Row, places: Places) -> str:
@@ -121,4 +134,4 @@ def detail(board: Board, row: Row, places: Places) -> str:
     if row.division == "open":
         items = "".join(f"<li><code>{escape(change)}</code></li>" for change in row.changes)
         about = f"<p>Open division; changed against the card:</p><ul>{items or '<li>not recorded</li>'}</ul>"
-    return f'<div class="detail">{_corners(board, row)}{about}{_cells(board, row, places)}</div>'
+    return f'<div class="detail">{_doubts(row)}{_corners(board, row)}{about}{_cells(board, row, places)}</div>'

@@ -21,13 +21,11 @@ def known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def interval(estimate: Estimate, digits: int = 4, signed: bool = False) -> str:
+def interval(estimate: Estimate, digits: int = 4) -> str:
     """Return ``[low, high]`` of an estimate, or how many seeds it rests on where there is no interval."""
     if not (known(estimate.low) and known(estimate.high)):
         return words.seeds(estimate.n) if estimate.n else ""
-    low, high = (
-        words.signed(value, digits) if signed else f"{value:.{digits}f}" for value in (estimate.low, estimate.high)
-    )
+    low, high = (words.minus(f"{value:.{digits}f}") for value in (estimate.low, estimate.high))
     return f"[{low}, {high}]"
 
 
@@ -45,19 +43,15 @@ def score(estimate: Estimate, strong: bool = False, digits: int = 4) -> str:
 
 
 def price(estimate: Estimate, lost: Estimate, digits: int = 4) -> str:
-    """Return what a defense takes from the clean run: a difference with its interval, and the share that it loses."""
+    """Return what a defense takes from the clean run (below zero: gives), its share in words, and the interval."""
     if not known(estimate.mean):
         return MISSING
-    change = f"{words.signed(-estimate.mean, digits)}"
-    share = f" · {words.signed_percent(-lost.mean)}" if known(lost.mean) else ""
-    bounds = interval(_negated(estimate), digits, signed=True)
-    return f'{change}{share}<small class="ci">{bounds}</small>'
-
-
-def _negated(estimate: Estimate) -> Estimate:
-    from fedsiege.arena.stats import Estimate
-
-    return Estimate(-estimate.mean, -estimate.high, -estimate.low, estimate.n)
+    share = ""
+    if known(lost.mean):
+        percent = f"{abs(100 * lost.mean):.1f}"
+        share = f" · {percent}%" + ("" if float(percent) == 0 else " lost" if lost.mean > 0 else " gained")
+    number = words.minus(f"{estimate.mean:.{digits}f}")
+    return f'{number}{share}<small class="ci">{interval(estimate, digits)}</small>'
 
 
 def rate(value: float | None) -> str:
@@ -89,7 +83,7 @@ def chips(flags: Iterable[Flag]) -> str:
 
 NAMES = {
     "band": "outside band", "noise": "like noise", "rejects": "rejects honest", "nonfinite": "not finite",
-    "unstable": "unstable end", "unadapted": "no adaptive attack", "told": "told the count",
+    "unstable": "unstable end", "unadapted": "adaptive attack lacking", "told": "told the count",
 }  # fmt: skip
 """What a flag is called where there is little room; others go by their code."""
 

@@ -3,7 +3,16 @@
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const dark = () => window.fedsiegeDark();
   const WHO = ["benign", "malicious"];
-  const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"];
+  const SHAPES = [
+    "circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left",
+    /* A star, a saltire, an hourglass, a bow tie, a chevron, two bars and a T. */
+    "M0,-1.15L0.28,-0.39L1.09,-0.36L0.46,0.15L0.68,0.93L0,0.48L-0.68,0.93L-0.46,0.15L-1.09,-0.36L-0.28,-0.39Z",
+    "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z",
+    "M-.9,-1L.9,-1L-.9,1L.9,1Z", "M-1,-.9L-1,.9L1,-.9L1,.9Z", "M-1,.2L0,-.9L1,.2L1,.9L0,-.2L-1,.9Z",
+    "M-1.1,-.35L1.1,-.35L1.1,.35L-1.1,.35Z", "M-.35,-1.1L.35,-1.1L.35,1.1L-.35,1.1Z",
+    "M-1,-1L1,-1L1,-.4L.3,-.4L.3,1L-.3,1L-.3,-.4L-1,-.4Z",
+  ];
+  const DASHES = [[1, 0], [6, 3], [2, 2], [8, 2, 2, 2]];
   const FACES = {
     light: {
       ink: "#1d2329", soft: "#566069", line: "#e3e6e9", dark: "#10151a", pale: "#ffffff", who: ["#2f6fb3", "#d1495b"],
@@ -78,9 +87,11 @@
     wide.type = "button";
     wide.hidden = true;
     menus.append(wide);
-    wide.addEventListener("click", () => { narrowed = null; wide.hidden = true; redraw(); });
+    const widen = () => { narrowed = null; wide.hidden = true; delete figure.dataset.narrowed; };
+    wide.addEventListener("click", () => { widen(); redraw(); });
     figure.addEventListener("narrow", ({ detail }) => {
       narrowed = detail;
+      figure.dataset.narrowed = JSON.stringify(detail);
       for (const select of selects) {
         const value = detail[select.dataset.column];
         if (value === undefined) continue;
@@ -123,7 +134,8 @@
       const named = chart.series === "who"
         ? [...WHO.map((name, i) => [name, face.who[i], ["circle", "triangle-up"][i], [[1, 0], [6, 3]][i]]),
           ["rejected", face.ink, "M-.8,-.8L.8,.8M.8,-.8L-.8,.8", [1, 0]]]
-        : chart.order.map((name, i) => [name, face.series[i % face.series.length], SHAPES[i % SHAPES.length]]);
+        : chart.order.map((name, i) => [name, face.series[i % face.series.length], SHAPES[i % SHAPES.length],
+          DASHES[Math.floor(i / SHAPES.length) % DASHES.length]]);
       const shown = new Set(rows.flatMap((row) => [row[chart.series], row.verdict]));
       const present = named.filter(([name]) => shown.has(name));
       dress(spec, [chart.series, "verdict"], present);
@@ -185,8 +197,7 @@
     for (const select of selects)
       select.addEventListener("change", () => {
         if (select.dataset.column === "group") {
-          narrowed = null;
-          wide.hidden = true;
+          widen();
           /* Another setting may be judged by another metric; one that was picked by hand stays. */
           for (const other of selects)
             if (["metric", "choice"].includes(other.dataset.column) && !other.dataset.picked) other.value = "";

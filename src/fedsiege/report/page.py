@@ -124,7 +124,7 @@ def _body(board: Board, found: Leaderboards) -> tuple[list[tuple[str, str, str]]
     under = _tables(seen, cells)
     loose = LOOSE if (cells["basis"] != LOSS).any() else ""
     for chart in made:
-        content = _figure(chart.key, loose if chart.key == "grid" else "")
+        content = _figure(chart.key, loose if chart.key == "grid" else chart.note)
         for group, html in under.get(chart.key, []):
             content += tables.folded(f"As a table: {group}", html)
         if chart.key == "fits":

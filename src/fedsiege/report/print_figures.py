@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from fedsiege.report import words
-from fedsiege.report.cells import BEST, LOSS, NONE, VALUE, cost, curves, judged, orders
+from fedsiege.report.cells import BEST, LOSS, NONE, PACE, SLOW, VALUE, cost, curves, judged, orders, paces
 from fedsiege.report.leaderboard_words import known
 
 if TYPE_CHECKING:
@@ -20,13 +20,22 @@ if TYPE_CHECKING:
 
 INK, MAIN = "#111111", "#0072b2"
 SERIES = ("#5a6570", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a87900", "#56b4e9", "#8c5a44")
-LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (6, 2, 1, 2)))
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (6, 2, 1, 2)))
 _SHADES = {
     LOSS: ", and the change against no attack and no defense",
     VALUE: " (lower is better; the darker, the higher)",
     BEST: " (the darker, the further from the best cell: there is no run without attack and defense)",
 }
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<")
+
+
+def look(number: int) -> dict[str, Any]:
+    """Return colour, dash and mark of the line with that number; dash and mark together repeat after 56 lines."""
+    return {
+        "color": SERIES[number % len(SERIES)],
+        "linestyle": LINES[number % len(LINES)],
+        "marker": MARKS[number % len(MARKS)],
+    }
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,8 @@ def learning(board: Contest, group: str) -> Any:
     stick = board.sticks[group]
     every = judged(board, curves(board)).filter(pl.col("group") == group)
     attacks, defenses = orders(board)
+    present = set(every["attack"])
+    attacks = [a for a in attacks if a in present]
     there = set(every["defense"])
     panels = [d for d in defenses if d in there]
     columns = min(3, len(panels))
@@ -148,14 +159,11 @@ def learning(board: Contest, group: str) -> Any:
     for axes, defense in zip(grid.flat, panels):
         parts = every.filter(pl.col("defense") == defense).partition_by("attack", as_dict=True)
         for (attack,), part in sorted(parts.items(), key=lambda p: attacks.index(str(p[0][0]))):
-            number = attacks.index(str(attack))
-            look: Any = {"color": SERIES[number % 8], "linestyle": LINES[number % 8], "marker": MARKS[number % 8]}
+            mine = look(attacks.index(str(attack)))
             (handles[str(attack)],) = axes.plot(
-                part["round"], part["mean"], linewidth=1.2, markersize=3, markevery=max(1, part.height // 6), **look
+                part["round"], part["mean"], linewidth=1.2, markersize=3, markevery=max(1, part.height // 6), **mine
             )
-            axes.fill_between(
-                part["round"], part["low"], part["high"], color=SERIES[number % 8], alpha=0.12, linewidth=0
-            )
+            axes.fill_between(part["round"], part["low"], part["high"], color=mine["color"], alpha=0.12, linewidth=0)
         axes.set_title(defense, fontsize=8)
         axes.grid(linewidth=0.4, alpha=0.6)
         axes.tick_params(labelsize=7)
@@ -172,12 +180,14 @@ def learning(board: Contest, group: str) -> Any:
 def costs(board: Contest, group: str) -> Any:
     """Return what each defense costs when nobody attacks: the clean score and the time of a round."""
     metric = board.sticks[group].clean
-    every = cost(board).filter(pl.col("group") == group)
+    every = pl.concat([cost(board).filter(pl.col("metric") != SLOW).drop("attack"), paces(board)])
+    every = every.filter(pl.col("group") == group)
+    pace = PACE if PACE in every["metric"] else SLOW
     _, order = orders(board)
     names = [d for d in order if d in set(every["defense"])][::-1]
     figure = _figure(6.4, 1.1 + 0.3 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)
-    for axes, what in ((left, metric), (right, "ms per round")):
+    for axes, what in ((left, metric), (right, pace)):
         part = {c["defense"]: c for c in every.filter(pl.col("metric") == what).iter_rows(named=True)}
         for at, name in enumerate(names):
             cell = part.get(name)
@@ -190,7 +200,7 @@ def costs(board: Contest, group: str) -> Any:
             )  # fmt: skip
         if NONE in part:
             axes.axvline(part[NONE]["mean"], color=INK, linestyle="--", linewidth=1)
-        axes.set_xlabel(f"{what}, nobody attacks")
+        axes.set_xlabel(what if what == PACE else f"{what}, nobody attacks")
         axes.grid(axis="x", linewidth=0.4, alpha=0.6)
     left.set_yticks(range(len(names)), names)
     _title(figure, f"What a defense costs (dashed: no defense): {group}")

@@ -11,7 +11,7 @@ import polars as pl
 
 from fedsiege.arena.folder import UNSELECTED
 from fedsiege.report import words
-from fedsiege.report.cells import LOSS, NONE, VALUE, Keyed, describe_seeds, orders
+from fedsiege.report.cells import LOSS, NONE, SLOW, VALUE, Keyed, describe_seeds, orders
 from fedsiege.report.collect import DETECTION, Board
 from fedsiege.report.contest import Contest, contest, controls
 from fedsiege.report.fits import Sweep
@@ -214,15 +214,15 @@ def cost(frame: pl.DataFrame, changes: pl.DataFrame, group: str, metric: str) ->
     change = {(c["defense"], c["metric"]): c["mean"] for c in paired.iter_rows(named=True)}
     rows = []
     for defense in _unique(mine, "defense"):
-        clean, time = found.get((defense, metric)), found.get((defense, "ms per round"))
-        shift, ratio = change.get((defense, metric)), change.get((defense, "ms per round"))
+        clean, time = found.get((defense, metric)), found.get((defense, SLOW))
+        shift, ratio = change.get((defense, metric)), change.get((defense, SLOW))
         rows.append(
             [
                 escape(defense),
                 f"{words.score(clean['mean'])} {words.half_width(clean['low'], clean['high'])}" if clean else "–",
                 "–" if shift is None else words.signed_percent(shift),
                 words.milliseconds(time["mean"]) if time else "–",
-                "–" if ratio is None else f"{ratio:.2f} ×",
+                "–" if ratio is None else words.pace(ratio),
             ]
         )
     head = ["defense", escape(metric), "against no defense", "time of a round", "against no defense"]

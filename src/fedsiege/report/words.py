@@ -21,12 +21,9 @@ def signed_percent(share: float, digits: int = 1) -> str:
     return f"{'+' if share > 0 else MINUS}{text}%"
 
 
-def signed(value: float, digits: int = 4) -> str:
-    """Return a difference with its sign: ``−0.0120``, ``+0.0031``, ``0.0000``."""
-    text = f"{abs(value):.{digits}f}"
-    if float(text) == 0:
-        return text
-    return f"{'+' if value > 0 else MINUS}{text}"
+def minus(number: str) -> str:
+    """Return a formatted number with a typographic minus, and none before zero."""
+    return number.lstrip("-") if float(number) == 0 else number.replace("-", MINUS)
 
 
 def change(loss: float | None, digits: int = 1) -> str:
@@ -68,6 +65,11 @@ def milliseconds(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f} ms"
     return f"{value:.3g} ms"
+
+
+def pace(value: float) -> str:
+    """Return how many times as long a round takes: ``1.18 ×``."""
+    return f"{value:.2f} ×"
 
 
 def listing(names: Sequence[str]) -> str:
