@@ -170,6 +170,18 @@ def test_findings_name_the_worst_attack_and_the_mildest_defense(board: Board) ->
     assert "stays as it is" in said[2]
 
 
+def test_findings_tell_of_cells_that_nothing_can_be_compared_with(tmp_path: Path) -> None:
+    for attack, seed in (("none", 0), ("fang", 0), ("lie", 1)):
+        write_run(tmp_path / attack, attack, "none", seed, value=0.01 if attack == "lie" else 0.05)
+    said = words.findings(cells.cells(collect(tmp_path)), collect(tmp_path).groups[0], "HR@5")
+    assert said[0].startswith("With no defense, the strongest attack is fang")
+    assert said[-1] == "1 cell left out, for want of a run without attack and defense under the same seed."
+    write_run(tmp_path / "clean", "none", "none", 1, value=0.05)
+    said = words.findings(cells.cells(collect(tmp_path)), collect(tmp_path).groups[0], "HR@5")
+    assert said[0].startswith("With no defense, the strongest attack is lie")
+    assert not any("left out" in text for text in said)
+
+
 @pytest.mark.parametrize(
     ("seeds", "text"), [([0, 1, 2, 3], "0–3"), ([0, 1], "0, 1"), ([1, 3, 7], "1, 3, 7"), ([4], "4")]
 )

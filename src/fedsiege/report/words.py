@@ -106,7 +106,9 @@ def findings(cells: pl.DataFrame, group: str, metric: str, clean: str | None = N
     clean : str, optional
         What runs without an attack are judged by; by default `metric`.
     """
-    last = cells.filter((pl.col("group") == group) & (pl.col("moment") == "last") & pl.col("harm").is_finite())
+    last = cells.filter((pl.col("group") == group) & (pl.col("moment") == "last") & (pl.col("n") > 0))
+    alone = last.filter((pl.col("metric") == metric) & ~pl.col("harm").is_finite()).height
+    last = last.filter(pl.col("harm").is_finite())
     mine = last.filter(pl.col("metric") == metric)
     said: list[str] = []
     open_ = mine.filter((pl.col("defense") == NONE) & (pl.col("attack") != NONE)).sort("harm", descending=True)
@@ -133,4 +135,8 @@ def findings(cells: pl.DataFrame, group: str, metric: str, clean: str | None = N
     # A loss has the seeds of a cell that its clean run has too.
     if mine["loss_n" if worst["basis"] == LOSS else "n"].min() == 1:
         said.append("Some of this rests on a single seed: another seed may say otherwise.")
+    if alone:
+        said.append(
+            f"{counted(alone, 'cell')} left out, for want of a run without attack and defense under the same seed."
+        )
     return said
