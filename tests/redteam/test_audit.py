@@ -240,9 +240,39 @@ def test_an_unmodified_quickstart_gets_a_score_card(audited: tuple[Path, Path]) 
 
 def test_an_audit_leaves_the_app_alone(audited: tuple[Path, Path]) -> None:
     app, out = audited
-    left = {p.name for p in app.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    left = {p.name for p in app.rglob("*") if p.is_file()}
     assert left == {"pyproject.toml", "README.md", "__init__.py", "task.py", "client_app.py", "server_app.py"}
-    assert (out / "none_own_seed0" / "work" / "final_model.npz").is_file()
+    # Of the copy that a run worked in, what it has written remains.
+    assert [p.name for p in (out / "none_own_seed0" / "work").rglob("*")] == ["final_model.npz"]
+
+
+def test_what_an_app_overwrites_is_its_copy(tmp_path: Path) -> None:
+    app = write_app(tmp_path, "numpy", rounds=1)
+    (app / "final_model.npz").write_bytes(b"trained for days")
+    (app / "models").mkdir()
+    (app / "models" / "best.json").write_text("{}")
+    server = app / "quickstart_numpy" / "server_app.py"
+    server.write_text(
+        "import pathlib\n"
+        + server.read_text()
+        + """    pathlib.Path("models/best.json").write_text("[1]")
+    pathlib.Path("models/last.json").write_text("[2]")
+    pathlib.Path(__file__).with_name("beside.json").write_text("[3]")
+"""
+    )
+    before = {p: p.read_bytes() if p.is_file() else None for p in app.rglob("*")}
+    words = ["audit", str(app), "--attacks", "nan", "--defenses", "--jobs", "2", "--out", str(app / "audited")]
+    assert main(words) == 0
+    after = {p: p.read_bytes() if p.is_file() else None for p in app.rglob("*") if "audited" not in p.parts}
+    assert after == before
+    work = app / "audited" / "none_own_seed0" / "work"
+    assert {str(p.relative_to(work)) for p in work.rglob("*") if p.is_file()} == {
+        "final_model.npz", "models/best.json", "models/last.json", "quickstart_numpy/beside.json",
+    }  # fmt: skip
+    stamps = {p: p.stat().st_mtime_ns for p in app.glob("audited/*/result.json")}
+    assert len(stamps) == 3
+    assert main(words) == 0
+    assert {p: p.stat().st_mtime_ns for p in app.glob("audited/*/result.json")} == stamps
 
 
 def test_an_audit_goes_on_where_it_was(audited: tuple[Path, Path]) -> None:

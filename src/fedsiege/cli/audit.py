@@ -23,8 +23,8 @@ class Audit:
     """Put a Flower app to a battery of attacks and print a score card.
 
     The app runs as it is, each run in a process of its own: without an attack and under each attack, with its own
-    strategy and with defenses before it. Stopped, it goes on where it was. Nothing in the app's folder is changed.
-    Needs Flower: pip install fedsiege[flower].
+    strategy and with defenses before it. Stopped, it goes on where it was. Each run works in a copy of the app's
+    folder, which is left as it is. Needs Flower: pip install fedsiege[flower].
 
     Parameters
     ----------
@@ -49,6 +49,8 @@ class Audit:
         local: all in one process; simulation: Flower's Simulation Engine (slower).
     out
         Folder for the runs and the score card; default: audit-APP.
+    link
+        Files or folders of the app that it only reads, such as a large data set: linked instead of copied for each run.
     jobs
         Runs side by side; default: one a core.
     timeout
@@ -67,6 +69,7 @@ class Audit:
     items: Annotated[str | None, option("NAME")] = None
     engine: Literal["local", "simulation"] = "local"
     out: Annotated[Path | None, option("DIR")] = None
+    link: Annotated[tuple[str, ...], option("PATH")] = ()
     jobs: Annotated[int | None, option("N")] = None
     timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 300.0
     seed: int = 0
@@ -79,7 +82,7 @@ class Audit:
     def resume(self) -> str:
         """Return the command that goes on with the audit."""
         words = ["fedsiege", "audit", str(self.app), "--out", str(self.folder)]
-        for name in ("attacks", "defenses"):
+        for name in ("attacks", "defenses", "link"):
             given = getattr(self, name)
             words += [f"--{name}", *given] if given else []
         for name in ("nodes", "run_config", "metric", "items", "jobs"):
@@ -166,5 +169,6 @@ class Audit:
                 self.folder.resolve(),
                 parallel=self.jobs or os.cpu_count() or 1,
                 timeout=self.timeout,
+                links=self.link,
                 on_done=on_done,
             )

@@ -16,7 +16,7 @@ import numpy as np
 
 from fedsiege.errors import ConfigError
 from fedsiege.files import write_atomic
-from fedsiege.redteam.audit.plan import CLEAN, JOB, OWN, RESULT, Job
+from fedsiege.redteam.audit.plan import CLEAN, JOB, OWN, RESULT, WORK, Job
 
 
 def read_job(folder: Path) -> Job:
@@ -34,7 +34,7 @@ def seed_all(seed: int) -> None:
 
 
 def load_apps(job: Job) -> tuple[Any, Any]:
-    """Return the app's ServerApp and ClientApp.
+    """Return the app's ServerApp and ClientApp, from the run's copy of the app, which is the current folder.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def load_apps(job: Job) -> tuple[Any, Any]:
     found = []
     for reference in (job.server, job.client):
         try:
-            found.append(load_app(reference, ConfigError, job.folder))
+            found.append(load_app(reference, ConfigError, Path.cwd()))
         except ConfigError:
             raise
         except Exception as error:
@@ -137,16 +137,9 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Run the job of a folder and write its result; whatever the app writes lands in FOLDER/work."""
+    """Run the job of a folder in FOLDER/work, the run's copy of the app, and write its result."""
     job = read_job(folder)
-    work = folder / "work"
-    work.mkdir(exist_ok=True)
-    # The app finds its own files by relative paths, and what it writes stays in the audit's folder.
-    for path in Path(job.folder).iterdir():
-        audit = folder.resolve().is_relative_to(path.resolve())
-        if not audit and not path.name.startswith((".", "audit-")) and not (work / path.name).exists():
-            (work / path.name).symlink_to(path)
-    os.chdir(work)
+    os.chdir(folder / WORK)
     try:
         result = run(job)
     except ConfigError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ def run_simulated(job: Job, server: ServerApp, client: ClientApp, red: Rewriter 
 
     run_simulation(
         outer,
-        Carried(job.client, job.folder, dict(job.run_config)),
+        Carried(job.client, os.getcwd(), dict(job.run_config)),  # The run's own copy of the app.
         job.nodes,
         backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 1}},
     )

@@ -20,8 +20,8 @@ ATTACKS = ("nan", "shape", "overcount", "signflip", "lie", "minmax")
 DEFENSES = ("multikrum", "trimmedmean")
 """Defenses that need nothing but the uploads: a filter of whole uploads, and a rule on single coordinates."""
 
-JOB, RESULT = "job.json", "result.json"
-"""Files of the folder of a job: what is asked, and what came of it."""
+JOB, RESULT, WORK = "job.json", "result.json", "work"
+"""Entries of the folder of a job: what is asked, what came of it, and the copy of the app in which it runs."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fedsiege.files import make_folder, write_atomic
-from fedsiege.redteam.audit.plan import JOB, RESULT, Job
+from fedsiege.redteam.audit.plan import JOB, RESULT, WORK, Job
+from fedsiege.redteam.audit.tree import Stamps, lay_out, survey, tidy
 
 LOG = "log.txt"
 QUIET = {
@@ -84,6 +85,7 @@ def run_jobs(
     *,
     parallel: int = 1,
     timeout: float = 300.0,
+    links: Sequence[str] = (),
     on_done: Callable[[Job, dict[str, Any]], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Run jobs, except those whose results are stored, and return all results by label.
@@ -91,18 +93,22 @@ def run_jobs(
     Parameters
     ----------
     jobs : sequence of Job
-        What to run.
+        What to run, all with one app.
     root : Path
         Folder of the audit; each job gets a folder in it.
     parallel : int
         Processes side by side.
     timeout : float
         Seconds after which a job is killed.
+    links : sequence of str
+        Paths in the app's folder that are linked instead of copied, so that what a job writes there is not held back.
     on_done : callable, optional
         Called with each job and its result, stored ones first.
 
     Raises
     ------
+    ConfigError
+        If the app's folder is too large to be copied for each job, or a link is not in it.
     RunError
         If `root` cannot be written; jobs that have ended keep their results.
     """
@@ -125,7 +131,10 @@ def run_jobs(
             finish(job, known)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    running: dict[int, tuple[Job, BaseProcess, float]] = {}
+    if not left:
+        return results
+    tree = survey(Path(left[0].folder), root, links)
+    running: dict[int, tuple[Job, BaseProcess, float, Stamps]] = {}
     try:
         while left or running:
             while left and len(running) < parallel:
@@ -135,20 +144,24 @@ def run_jobs(
                 # Written first: what cannot be written must not cost an old result.
                 write_atomic(folder / JOB, json.dumps(asdict(job)).encode())
                 (folder / RESULT).unlink(missing_ok=True)
+                # Before its time starts to run, however large the app is.
+                stamps = lay_out(tree, folder / WORK)
                 process = context.Process(target=_child, args=(str(folder), threads))
                 process.start()
-                running[process.sentinel] = (job, process, time.monotonic())
-            soonest = min(started for _, _, started in running.values()) + timeout - time.monotonic()
+                running[process.sentinel] = (job, process, time.monotonic(), stamps)
+            soonest = min(started for _, _, started, _ in running.values()) + timeout - time.monotonic()
             ended = set(wait(list(running), timeout=max(0.0, soonest)))
-            for sentinel, (job, old, started) in list(running.items()):
+            for sentinel, (job, old, started, stamps) in list(running.items()):
                 age = time.monotonic() - started
                 late = sentinel not in ended and age >= timeout
                 if sentinel in ended or late:
                     del running[sentinel]
                     # An app may leave processes behind even when it ends by itself.
                     _end(old)
+                    tidy(tree, root / job.label / WORK, stamps)
                     finish(job, _outcome(job, root / job.label, old.exitcode, late, age))
     finally:
-        for _, left_over, _ in running.values():
+        for job, left_over, _, stamps in running.values():
             _end(left_over)
+            tidy(tree, root / job.label / WORK, stamps)
     return results
