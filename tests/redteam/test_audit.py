@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tyro
 
 pytest.importorskip("flwr")
 
+from fedsiege.cli.audit import Audit
 from fedsiege.cli.main import main
 from fedsiege.errors import ConfigError, RunError
 from fedsiege.redteam.audit import runner
 from fedsiege.redteam.audit.app import overrides, read_app
 from fedsiege.redteam.audit.cell import told_of
-from fedsiege.redteam.audit.metric import metrics_of
+from fedsiege.redteam.audit.metric import is_lower, metrics_of
 from fedsiege.redteam.audit.page import page
 from fedsiege.redteam.audit.plan import CLEAN, OWN, Job, malicious_places, plan
 from fedsiege.redteam.audit.score import Card, make_card
-from fedsiege.redteam.audit.words import change, findings, footnote
+from fedsiege.redteam.audit.words import change, findings, footnote, title
 from tests.redteam.apps import write_app
 
 
@@ -202,6 +206,44 @@ def test_metrics_are_ranked_and_their_direction_is_read_from_the_name(tmp_path: 
     assert loss.metric.harm(0.1, 0.2) == pytest.approx(1.0)
     with pytest.raises(ConfigError, match="accuracy"):
         make_card(jobs, results, "f1")
+
+
+@pytest.mark.parametrize(
+    ("lower", "names"),
+    [
+        (True, "error_rate loss_avg test_loss_centralized cross_entropy crossentropy mape val/err MSELoss trainloss"),
+        (True, "evalLoss loss1 RMSE@1 max-error word.error.rate WER perplexity ppl false_negative_rate brier_score"),
+        (True, "negative_log_likelihood kl_divergence cer misses"),
+        (False, "accuracy eval_acc f1 HR@10 R2 mAP power answer lossless true_negative_rate log_likelihood"),
+        (False, "neg_mean_squared_error neg_log_loss reward"),
+    ],
+)
+def test_the_direction_is_read_from_any_word_of_a_name(lower: bool, names: str) -> None:
+    assert {name: is_lower(name) for name in names.split()} == dict.fromkeys(names.split(), lower)
+
+
+def test_what_a_name_says_can_be_overruled_and_is_told(tmp_path: Path) -> None:
+    jobs, results = made_up(tmp_path)
+    for one in results.values():
+        one["server"] = {"3": {"error_rate": 0.1, "gini": 1.0}}
+    results["lie_own_seed0"]["server"]["3"]["error_rate"] = 0.9
+    card = make_card(jobs, results)
+    # What is known to be worse when higher says more than what nothing is known of.
+    assert (card.metric.name, card.harmful) == ("error_rate", ("lie",))
+    assert title(card) == "error_rate under attack (lower is better)"
+    assert "lower is better, going by its name (if not: --better higher)." in footnote(card)
+    assert "(lower is better)" in page(card, "x")
+    stated = make_card(jobs, results, None, "higher")
+    assert (stated.metric.name, stated.harmful) == ("error_rate", ())
+    assert title(stated).endswith("(higher is better)")
+    assert "higher is better. Clean" in footnote(stated)
+    assert make_card(jobs, results, "gini", "lower").metric.lower
+
+
+def test_the_command_that_goes_on_is_the_same_audit(tmp_path: Path) -> None:
+    asked = Audit(tmp_path, better="lower", metric="gini", link=("data", "my weights"), nodes=5)
+    again = tyro.cli(Audit, args=shlex.split(asked.resume())[2:])
+    assert again == replace(asked, out=asked.folder)
 
 
 def test_names_on_the_page_are_text(tmp_path: Path) -> None:

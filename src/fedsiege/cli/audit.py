@@ -43,6 +43,8 @@ class Audit:
         Changes to the app's run configuration, as flwr run takes them: "num-server-rounds=5".
     metric
         Which of the app's metrics to judge by; default: the first accuracy-like one.
+    better
+        Whether that metric is better when lower or higher; default: what its name says, as the score card tells.
     items
         Name of the array that is a table of item embeddings, for attacks and defenses of recommenders.
     engine
@@ -66,6 +68,7 @@ class Audit:
     malicious: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.2
     run_config: Annotated[str, option("KEY=VALUE")] = ""
     metric: Annotated[str | None, option("NAME")] = None
+    better: Annotated[Literal["lower", "higher"] | None, option("{lower,higher}")] = None
     items: Annotated[str | None, option("NAME")] = None
     engine: Literal["local", "simulation"] = "local"
     out: Annotated[Path | None, option("DIR")] = None
@@ -85,7 +88,7 @@ class Audit:
         for name in ("attacks", "defenses", "link"):
             given = getattr(self, name)
             words += [f"--{name}", *given] if given else []
-        for name in ("nodes", "run_config", "metric", "items", "jobs"):
+        for name in ("nodes", "run_config", "metric", "better", "items", "jobs"):
             given = getattr(self, name)
             words += [f"--{name.replace('_', '-')}", str(given)] if given else []
         words += ["--malicious", str(self.malicious), "--engine", self.engine]
@@ -109,7 +112,7 @@ class Audit:
         from fedsiege.redteam.audit.score import make_card
         from fedsiege.redteam.audit.terminal import score_card
 
-        card = make_card(jobs, results, self.metric)
+        card = make_card(jobs, results, self.metric, self.better)
         for part in score_card(card):
             out().print(part)
         path = write_page(self.folder / "scorecard.html", card, app.name)

@@ -5,15 +5,28 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from string import digits
 from typing import Any
 
 from fedsiege.errors import ConfigError, RunError
 
-LOWER = re.compile(r"(loss|err(or)?|rmse|mse|mae|perplexity|ppl|nll|wer|fpr|fnr)s?$", re.IGNORECASE)
-"""Ends of names of metrics that are better when lower."""
-FIRST = ("acc", "f1", "auc", "hr@", "hit", "ndcg", "recall", "precision", "r2", "score")
-"""Beginnings or ends of names that a score card prefers."""
+SPLIT = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""What stands between the words of a name: signs, underscores, and the change of case in evalLoss or MSELoss."""
+LOWER = re.compile(
+    r"\w*(loss(es)?|err(or)?|mse|msle|mae|mape|nll|ppl|perplexity|entropy|deviance|divergence|regret)s?"
+    r"|[wce]ers?|f[pnd]rs?|far|frr|ece|fid|kl|emd|b?ce|xent|bp[cd]|mpe|[ws]mape|wape|mase|crps|hinge|hamming|brier|distance"
+    r"|costs?|false|miss|misses|misclassified|misclassification",
+    re.IGNORECASE,
+)
+"""Words of names of metrics that are better when lower."""
+NEGATED = {"neg", "negative"}
+"""Words that turn a loss into a score, as in scikit-learn's neg_mean_squared_error."""
+FIRST = re.compile(
+    r"acc|f1|auc|auroc|auprc|hit|ndcg|recall|precision|r2|score|(hr|mrr|m?ap|m?iou|dice|bleu|rouge|mcc|kappa|reward)\Z",
+    re.IGNORECASE,
+)
+"""Beginnings of words of names that a score card prefers."""
 SOURCES = {"server": "evaluated by the server", "clients": "evaluated by the clients", "train": "measured in training"}
 
 
@@ -29,11 +42,14 @@ class Metric:
         Who measured it.
     lower : bool
         Whether lower is better.
+    stated : bool
+        Whether somebody has said so; else it is taken from the name.
     """
 
     name: str
     source: str
     lower: bool
+    stated: bool = False
 
     def of(self, result: Mapping[str, Any] | None) -> float:
         """Return the metric after the last round of a run; NaN if the run has none."""
@@ -57,24 +73,36 @@ class Metric:
         return gone / abs(clean) if clean else (math.copysign(1.0, gone) if gone else 0.0)
 
 
+def words_of(name: str) -> list[str]:
+    """Return the words of a metric's name, in lower case."""
+    return [word.lower() for word in SPLIT.split(name) if word]
+
+
+def is_lower(name: str) -> bool:
+    """Tell by its name whether a metric is better when lower."""
+    words = set(words_of(name))
+    if "false" in words or ("likelihood" in words and NEGATED & words):
+        return True
+    return not NEGATED & words and any(LOWER.fullmatch(word.rstrip(digits)) for word in words)
+
+
 def metrics_of(result: Mapping[str, Any]) -> list[Metric]:
-    """Return the metrics of a run, those that a score card prefers first."""
+    """Return the metrics of a run, those that a score card prefers first, those of unknown meaning last."""
     found = [
-        Metric(name, source, bool(LOWER.search(name)))
+        Metric(name, source, is_lower(name))
         for source in SOURCES
         for name in sorted({n for metrics in (result.get(source) or {}).values() for n in metrics})
     ]
 
     def rank(m: Metric) -> tuple[bool, bool, bool]:
-        plain = m.name.lower()
-        liked = any(plain.startswith(w) or f"_{w}" in plain or f"-{w}" in plain for w in FIRST)
-        return (m.source == "train", not liked, m.lower)
+        liked = any(FIRST.match(word) for word in words_of(m.name))
+        return (m.source == "train", m.lower or not liked, not (m.lower or liked))
 
     return sorted(found, key=rank)
 
 
-def choose_metric(result: Mapping[str, Any], name: str | None = None) -> Metric:
-    """Return the metric called `name`, or the one that says most.
+def choose_metric(result: Mapping[str, Any], name: str | None = None, better: str | None = None) -> Metric:
+    """Return the metric called `name`, or the one that says most; "lower" or "higher" says which is `better`.
 
     Raises
     ------
@@ -87,9 +115,7 @@ def choose_metric(result: Mapping[str, Any], name: str | None = None) -> Metric:
     if not found:
         raise RunError("the app's clean run measured nothing: give its ClientApp an @app.evaluate() or its strategy an "
                        "evaluate_fn")  # fmt: skip
-    if name is None:
-        return found[0]
     for metric in found:
-        if metric.name == name:
-            return metric
+        if name in (None, metric.name):
+            return metric if better is None else replace(metric, lower=better == "lower", stated=True)
     raise ConfigError(f"--metric {name!r}: the app measures " + ", ".join(sorted({m.name for m in found})))

@@ -10,7 +10,7 @@ from fedsiege import __version__
 from fedsiege.files import write_atomic
 from fedsiege.redteam.audit.plan import CLEAN, OWN
 from fedsiege.redteam.audit.score import Card, Score
-from fedsiege.redteam.audit.words import IMPORT, about, change, findings, footnote, number, row_name
+from fedsiege.redteam.audit.words import IMPORT, about, change, findings, footnote, number, row_name, title
 
 STYLE = """
 :root { color-scheme: light dark; --bg: #f7f7f5; --card: #fff; --ink: #1d2329; --soft: #566069; --line: #dcdfe2;
@@ -173,7 +173,7 @@ def page(card: Card, name: str) -> str:
         f'<p class="brand">FedSiege audit</p><h1>{escape(name)}</h1>'
         f'<p class="soft">{card.nodes} nodes, {card.malicious} of them malicious; strategy {escape(card.strategy)}.</p>'
         f"<section><h2>In short</h2>{said}</section>{add}"
-        f"<section><h2>{escape(card.metric.name)} under attack</h2>{_grid(card)}"
+        f"<section><h2>{escape(title(card))}</h2>{_grid(card)}"
         f'<p class="soft">{escape(footnote(card))}</p></section>{cost}'
         f'<section><h2>Round by round</h2>{_key(best)}<div class="charts">{charts}</div></section>'
         f'<p class="soft">Made by fedsiege {escape(__version__)}.</p></main></body></html>\n'

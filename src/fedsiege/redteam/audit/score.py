@@ -146,7 +146,12 @@ def _note(result: Mapping[str, Any]) -> str:
     return words + (f", {v['honest_rejected']} of {v['honest']} honest ones too" if v["honest_rejected"] else "")
 
 
-def make_card(jobs: Sequence[Job], results: Mapping[str, Mapping[str, Any]], metric: str | None = None) -> Card:
+def make_card(
+    jobs: Sequence[Job],
+    results: Mapping[str, Mapping[str, Any]],
+    metric: str | None = None,
+    better: str | None = None,
+) -> Card:
     """Return the score card of an audit's runs.
 
     Parameters
@@ -157,6 +162,8 @@ def make_card(jobs: Sequence[Job], results: Mapping[str, Mapping[str, Any]], met
         Results by label of the job.
     metric : str, optional
         Which of the app's metrics to judge by; None: the one that says most.
+    better : {"lower", "higher"}, optional
+        When that metric is better; None: its name tells.
 
     Raises
     ------
@@ -167,7 +174,7 @@ def make_card(jobs: Sequence[Job], results: Mapping[str, Mapping[str, Any]], met
     if base["status"] != "ok":
         raise RunError(f"the app's clean run did not end well: {base['error']}; see {jobs[0].label}/log.txt in the "
                        "audit's folder")  # fmt: skip
-    judged = choose_metric(base, metric)
+    judged = choose_metric(base, metric, better)
     clean = judged.of(base)
     again = results[jobs[1].label]
     other = judged.of(again) if again["status"] == "ok" else math.nan

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fedsiege.redteam.audit.plan import CLEAN, OWN
 from fedsiege.redteam.audit.score import Card, Score
-from fedsiege.redteam.audit.words import IMPORT, change, findings, footnote, number, row_name
+from fedsiege.redteam.audit.words import IMPORT, change, findings, footnote, number, row_name, title
 
 
 def _cell(score: Score) -> Text:
@@ -24,7 +24,7 @@ def _cell(score: Score) -> Text:
 
 
 def _grid(card: Card) -> Table:
-    table = Table(title=f"{card.metric.name} under attack", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(title(card), style="italic"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("attack")
     for name in (f"{card.strategy} (own)", *card.defenses):
         table.add_column(Text(name), justify="right", overflow="fold")

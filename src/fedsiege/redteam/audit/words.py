@@ -83,14 +83,20 @@ def findings(card: Card) -> list[str]:
     return out
 
 
+def title(card: Card) -> str:
+    """Return what the figures of a card are, and which way they are read."""
+    return f"{card.metric.name} under attack ({'lower' if card.metric.lower else 'higher'} is better)"
+
+
 def footnote(card: Card) -> str:
     """Return how the figures are meant."""
     m = card.metric
-    better = "lower" if m.lower else "higher"
+    better, other = ("lower", "higher") if m.lower else ("higher", "lower")
+    taken = "" if m.stated else f", going by its name (if not: --better {other})"
     chance = "is not known" if math.isnan(card.chance) else f"differs by {100 * card.chance:.1f}%"
     return (
-        f"{m.name} after the last round, {SOURCES[m.source]}; {better} is better. Clean: {number(card.clean)}; another "
-        f"seed {chance}. An attack counts as harmful if it takes more than "
+        f"{m.name} after the last round, {SOURCES[m.source]}; {better} is better{taken}. "
+        f"Clean: {number(card.clean)}; another seed {chance}. An attack counts as harmful if it takes more than "
         f"{100 * harm_limit(card.chance):.0f}% of the clean score or ends the run. One run each. "
         f"Defenses are told that {card.told} node{'s' if card.told > 1 else ''} of a round may be malicious."
     )
