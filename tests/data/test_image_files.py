@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import pickle
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from fedsiege.data import load_images
 from fedsiege.data._cifar import _pickled
@@ -296,6 +298,41 @@ def test_grey_among_colour_is_colour() -> None:
     assert decode([encoded(grey)], str).shape == (1, 1, 2, 2)
     assert decode([encoded(grey)], str, 3).shape == (1, 3, 2, 2)
     assert decode([], str).shape == (0, 1, 0, 0)
+
+
+def test_grey_beyond_eight_bits_is_refused(tmp_path: Path) -> None:
+    def saved(levels: np.ndarray, kind: str = "PNG") -> bytes:
+        out = io.BytesIO()
+        Image.fromarray(levels).save(out, kind)
+        return out.getvalue()
+
+    small = np.array([[0, 255], [7, 128]])
+    for kind, dtype in (("PNG", np.uint16), ("TIFF", np.int32), ("TIFF", np.float32)):
+        # What 8 bits hold is taken as it is.
+        out = decode([saved(small.astype(dtype), kind)], str)
+        assert np.array_equal(out[0], np.stack([small] * 3))
+    for levels, kind, span in (
+        (np.array([[0, 65535], [256, 1000]], np.uint16), "PNG", "from 0 to 65535"),
+        (np.array([[-1, 3]], np.int32), "TIFF", "from -1 to 3"),
+        (np.array([[0.0, 0.5]], np.float32), "TIFF", "from 0 to 0.5"),
+        (np.array([[0.0, np.nan]], np.float32), "TIFF", "from nan"),
+    ):
+        for channels in (None, 1, 3):
+            with pytest.raises(DataError, match=f"^image 1 has grey values {span}"):
+                decode(
+                    [encoded(np.zeros((1, *levels.shape), np.uint8)), saved(levels, kind)], "image {}".format, channels
+                )
+    content = folder_content(made(4, GREY, 0, 2), made(4, GREY, 1, 2), ("ant", "bee"))
+    content["train/bee/001.png"] = saved(np.full(GREY[1:], 40_000, np.uint16))
+    with pytest.raises(DataError, match=r"train/bee/001.png has grey values from 40000 to 40000.* value // 257"):
+        load_images(write_files(tmp_path, content))
+
+
+def test_an_error_among_colour_names_the_image_that_it_is_about() -> None:
+    sizes = [encoded(np.zeros((3, side, side), np.uint8)) for side in (4, 6)]
+    for bad, message in ((sizes[1], "image 1 is 6×6 pixels, the first one 4×4"), (b"no", "image 1 cannot be decoded")):
+        with pytest.raises(DataError, match=f"^{message}"):
+            decode([sizes[0], bad], "image {}".format)
 
 
 def test_names_and_formats(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from fedsiege.data.cache import cache_folder, sha256
 from fedsiege.data.image_set import ImageSet
 
 Loaded = tuple[ImageSet, ImageSet, tuple[str, ...] | None]
-_VERSION = 1
+_VERSION = 2
+"""Counts up where the same files are decoded otherwise than before. 1 let 16-bit grey turn white."""
 _WORTH = 10_000
 """Images from which on keeping them is worth the disk space."""
 

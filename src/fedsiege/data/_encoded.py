@@ -25,7 +25,7 @@ def decode(encoded: Sequence[bytes], where: Callable[[int], str], channels: int 
     Raises
     ------
     DataError
-        If an image is damaged or of another size than the first.
+        If an image is damaged, of another size than the first, or has values that 8 bits cannot hold.
     """
     from PIL import Image
 
@@ -34,12 +34,16 @@ def decode(encoded: Sequence[bytes], where: Callable[[int], str], channels: int 
     for i, data in enumerate(encoded):
         try:
             with Image.open(io.BytesIO(data)) as picture:
-                if channels is None and picture.mode not in ("L", "1"):
-                    return decode(encoded, where, 3)
+                levels = np.asarray(picture) if picture.mode.startswith(("I", "F")) else None
+                colour = channels is None and picture.mode not in ("L", "1")
                 pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
         # Pillow raises many kinds: OSError, SyntaxError, ValueError, its own for decompression bombs.
         except Exception as error:
             raise DataError(f"{where(i)} cannot be decoded ({error}); remove the data and fetch them again") from error
+        if colour:
+            return decode(encoded, where, 3)
+        if levels is not None:
+            _check_levels(levels, where(i))
         if out is None:
             out = np.empty((len(encoded), pixels.shape[0], pixels.shape[1], len(mode)), dtype=np.uint8)
         if pixels.shape[:2] != out.shape[1:3]:
@@ -49,3 +53,13 @@ def decode(encoded: Sequence[bytes], where: Callable[[int], str], channels: int 
     if out is None:
         return np.empty((0, channels or 1, 0, 0), dtype=np.uint8)
     return np.ascontiguousarray(out.transpose(0, 3, 1, 2))
+
+
+def _check_levels(levels: np.ndarray, name: str) -> None:
+    """Raise DataError where a grey image of 16 bits or more would turn white, black or flat as one of 8."""
+    if ((levels >= 0) & (levels <= 255) & (levels == np.trunc(levels))).all():
+        return
+    raise DataError(
+        f"{name} has grey values from {levels.min():g} to {levels.max():g}, and 8 bits hold 0 to 255; write it anew "
+        "with 8 bits, such as value // 257 for 16 bits, value // 16 for 12"
+    )
