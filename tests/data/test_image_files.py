@@ -300,6 +300,16 @@ def test_grey_among_colour_is_colour() -> None:
     assert decode([], str).shape == (0, 1, 0, 0)
 
 
+def test_ids_are_no_labels(tmp_path: Path) -> None:
+    images = made(1, GREY, 0)[0]
+    folder = write_parquet(tmp_path / "own", (images, np.array([10_000_000_000])), (images, np.array([0])))
+    with pytest.raises(DataError, match=r"^own: label 10000000000 with 2 images; number the classes from 0"):
+        load_images(folder)
+    # A few images of a data set of many classes keep their labels.
+    write_parquet(folder, (images, np.array([21_840])), (images, np.array([999])))
+    assert len(load_images(folder).classes) == 21_841
+
+
 def test_grey_beyond_eight_bits_is_refused(tmp_path: Path) -> None:
     def saved(levels: np.ndarray, kind: str = "PNG") -> bytes:
         out = io.BytesIO()

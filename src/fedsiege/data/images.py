@@ -34,6 +34,8 @@ _HOME = {
     "parquet": "_image_parquet",
     "folders": "_image_folders",
 }
+_SPARE = 100_000
+"""Labels beyond the number of images that a part of a data set of many classes may have."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,8 @@ def _assemble(
         whence = "mean and standard deviation of the training pixels"
     if classes is None:
         top = max((int(part.labels.max()) for part in (train, test) if len(part)), default=-1)
+        if facts is None and top >= len(train) + len(test) + _SPARE:
+            raise DataError(f"{name}: label {top} with {len(train) + len(test)} images; number the classes from 0")
         classes = facts.classes if facts is not None else tuple(map(str, range(top + 1)))
     info |= {"train": len(train), "test": len(test), "normalisation": whence}
     return ImageDataset(name, train, test, classes, mean, std, info)
