@@ -196,6 +196,17 @@ def test_an_audit_inside_the_apps_folder_is_no_part_of_the_app(tmp_path: Path) -
     assert read_app(folder, out=tmp_path / "elsewhere").digest != before
 
 
+def test_an_audit_around_the_app_sees_its_changes(tmp_path: Path) -> None:
+    folder = write_app(tmp_path, "numpy")
+    before = read_app(folder, out=tmp_path).digest
+    assert before == read_app(folder, out=tmp_path / "elsewhere").digest
+    with (folder / "quickstart_numpy" / "task.py").open("a") as file:
+        file.write("\n# changed\n")
+    assert read_app(folder, out=tmp_path).digest != before
+    with pytest.raises(ConfigError, match="is the app's own folder"):
+        read_app(folder, out=folder / ".")
+
+
 def test_metrics_are_ranked_and_their_direction_is_read_from_the_name(tmp_path: Path) -> None:
     jobs, results = made_up(tmp_path)
     one = results[jobs[0].label]

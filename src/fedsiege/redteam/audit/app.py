@@ -92,7 +92,8 @@ def _digest(folder: Path, out: Path | None) -> str:
         inside = path.relative_to(folder)
         if any(part.startswith((".", "audit-")) or part == "__pycache__" for part in inside.parts):
             continue
-        if out is not None and path.is_relative_to(out):
+        # An audit in a folder above the app's holds all of the app, which is no reason to leave it out.
+        if out is not None and out.is_relative_to(folder) and path.is_relative_to(out):
             continue
         total.update(str(inside).encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
@@ -113,7 +114,8 @@ def read_app(folder: Path, run_config: str = "", out: Path | None = None) -> App
     Raises
     ------
     ConfigError
-        If there is no valid pyproject.toml with ``[tool.flwr.app.components]``, or an override has an unknown key.
+        If there is no valid pyproject.toml with ``[tool.flwr.app.components]``, an override has an unknown key, or
+        `out` is the app's folder.
     """
     path = folder / "pyproject.toml"
     if not path.is_file():
@@ -124,6 +126,10 @@ def read_app(folder: Path, run_config: str = "", out: Path | None = None) -> App
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from error
+    if out is not None and out.resolve() == folder.resolve():
+        raise ConfigError(
+            f"--out {out} is the app's own folder, which is left as it is; choose one inside or beside it"
+        )
     flwr = project.get("tool", {}).get("flwr", {})
     components = flwr.get("app", {}).get("components", {})
     for key in ("serverapp", "clientapp"):
