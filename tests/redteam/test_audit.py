@@ -149,6 +149,25 @@ def test_a_failed_clean_run_leaves_nothing_to_say(tmp_path: Path) -> None:
         make_card(jobs, results)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_clean_run_without_a_number_leaves_nothing_to_say(value: float, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=f"accuracy = {value}, from which an attack can take nothing"):
+        card_of(tmp_path, none_own_0=value)
+
+
+def test_an_evaluation_that_fails_from_some_round_on_is_harm(tmp_path: Path) -> None:
+    jobs, results = made_up(tmp_path)
+    for label in ("nan_own_seed0", "lie_own_seed0"):
+        results[label]["server"] = {"1": {"accuracy": 0.5}, "2": {"accuracy": 0.9}}
+    # Three rounds were run, and the last one gave no score; the other run stopped after two, as early stopping does.
+    results["lie_own_seed0"]["aggregation"] = [0.01, 0.02]
+    card = make_card(jobs, results)
+    assert card.harmful == ("nan",)
+    assert change(card.scores["nan", OWN]) == "not a number"
+    assert card.scores["lie", OWN].value == 0.9
+    assert 'aria-label="accuracy by round under nan"' in page(card, "x")
+
+
 @pytest.mark.parametrize("status", ["timeout", "crashed", "ok"])
 def test_without_a_second_clean_run_nothing_is_put_down_to_chance(status: str, tmp_path: Path) -> None:
     jobs, results = made_up(tmp_path, lie_own_0=0.6)

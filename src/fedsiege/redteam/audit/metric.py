@@ -51,19 +51,32 @@ class Metric:
     lower: bool
     stated: bool = False
 
-    def of(self, result: Mapping[str, Any] | None) -> float:
-        """Return the metric after the last round of a run; NaN if the run has none."""
-        rounds = (result or {}).get(self.source) or {}
-        if not rounds:
-            return math.nan
-        last = max(rounds, key=int)
-        value = rounds[last].get(self.name)
-        return math.nan if value is None else float(value)
+    def rounds(self, result: Mapping[str, Any] | None) -> dict[int, float]:
+        """Return the metric by round, in ascending order, of the rounds after which a run measured it."""
+        measured = (result or {}).get(self.source) or {}
+        return {
+            int(r): float(measured[r][self.name])
+            for r in sorted(measured, key=int)
+            if measured[r].get(self.name) is not None
+        }
+
+    def of(self, result: Mapping[str, Any] | None, due: int = 0) -> float:
+        """Return the metric after the last round of a run; NaN if it was not measured in round `due` or later."""
+        measured = self.rounds(result)
+        last = max(measured, default=-1)
+        return measured[last] if last >= due else math.nan
+
+    def due(self, clean: Mapping[str, Any], result: Mapping[str, Any]) -> int:
+        """Return the round in which a run must have measured the metric for the last time, as its `clean` run has.
+
+        A run may stop earlier than the clean one; one whose evaluation has failed ever since may not hide that.
+        """
+        ran = len(result.get("aggregation") or ())
+        return max((r for r in self.rounds(clean) if r <= ran), default=0)
 
     def curve(self, result: Mapping[str, Any] | None) -> list[tuple[int, float]]:
         """Return the metric by round."""
-        rounds = (result or {}).get(self.source) or {}
-        return [(int(r), float(rounds[r].get(self.name, math.nan))) for r in sorted(rounds, key=int)]
+        return list(self.rounds(result).items())
 
     def harm(self, clean: float, value: float) -> float:
         """Return the share of the `clean` score that is lost, 1 for a value that is no number."""

@@ -168,7 +168,7 @@ def make_card(
     Raises
     ------
     RunError
-        If the clean run failed, so that there is nothing to compare with.
+        If the clean run failed or its metric is not a number, so that there is nothing to compare with.
     """
     base = results[jobs[0].label]
     if base["status"] != "ok":
@@ -176,14 +176,20 @@ def make_card(
                        "audit's folder")  # fmt: skip
     judged = choose_metric(base, metric, better)
     clean = judged.of(base)
-    again = results[jobs[1].label]
-    other = judged.of(again) if again["status"] == "ok" else math.nan
+    if not math.isfinite(clean):
+        raise RunError(f"the app's clean run ended with {judged.name} = {clean}, from which an attack can take "
+                       "nothing: mend its training first, or choose another --metric")  # fmt: skip
+
+    def measured(result: Mapping[str, Any]) -> float:
+        return judged.of(result, judged.due(base, result)) if result["status"] == "ok" else math.nan
+
+    other = measured(results[jobs[1].label])
     chance = abs(judged.harm(clean, other)) if math.isfinite(other) else math.nan
     limit = harm_limit(chance)
     found = {(j.attack, j.defense): results[j.label] for j in jobs if j.seed == jobs[0].seed}
     scores = {}
     for key, result in found.items():
-        value = judged.of(result) if result["status"] == "ok" else math.nan
+        value = measured(result)
         harm = judged.harm(clean, value)
         scores[key] = Score(value, harm, result["status"], _note(result), result["status"] != "ok" or harm > limit)
     defenses = tuple(dict.fromkeys(j.defense for j in jobs if j.defense != OWN))
