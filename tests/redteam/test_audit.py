@@ -25,7 +25,7 @@ from fedsiege.redteam.audit.metric import is_lower, metrics_of
 from fedsiege.redteam.audit.page import page
 from fedsiege.redteam.audit.plan import CLEAN, OWN, Job, malicious_places, plan
 from fedsiege.redteam.audit.score import Card, make_card
-from fedsiege.redteam.audit.words import change, findings, footnote, title
+from fedsiege.redteam.audit.words import change, findings, footnote, stopped_by, title
 from tests.redteam.apps import write_app
 
 
@@ -147,6 +147,26 @@ def test_a_failed_clean_run_leaves_nothing_to_say(tmp_path: Path) -> None:
     results[jobs[0].label] |= {"status": "crashed", "error": "ImportError: no data"}
     with pytest.raises(RunError, match="ImportError: no data"):
         make_card(jobs, results)
+
+
+def test_an_attack_that_was_not_mounted_has_harmed_nothing(tmp_path: Path) -> None:
+    jobs, results = made_up(tmp_path)
+    why = {"status": "refused", "error": "items = 'x' must name a float array"}
+    results["lie_own_seed0"] |= why
+    results["lie_multikrum_seed0"] |= why
+    card = make_card(jobs, results)
+    assert (card.harmful, card.refused, card.stoppers("lie")) == ((), ("lie",), ())
+    said = findings(card)
+    assert said[0] == "None of 1 attacks by 2 malicious nodes of 10 did measurable harm to FedAvg."
+    assert said[1] == "lie could not be mounted: items = 'x' must name a float array."
+    assert (stopped_by(card, "lie"), stopped_by(card, "nan"), stopped_by(card, CLEAN)) == (
+        "not possible",
+        "harmless here",
+        "",
+    )
+    assert "<td>not possible</td>" in page(card, "x")
+    results["nan_own_seed0"] |= why
+    assert "nothing is known of FedAvg" in findings(make_card(jobs, results))[0]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

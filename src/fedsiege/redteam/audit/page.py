@@ -10,7 +10,7 @@ from fedsiege import __version__
 from fedsiege.files import write_atomic
 from fedsiege.redteam.audit.plan import CLEAN, OWN
 from fedsiege.redteam.audit.score import Card, Score
-from fedsiege.redteam.audit.words import IMPORT, about, change, findings, footnote, number, row_name, title
+from fedsiege.redteam.audit.words import IMPORT, about, change, findings, footnote, number, row_name, stopped_by, title
 
 STYLE = """
 :root { color-scheme: light dark; --bg: #f7f7f5; --card: #fff; --ink: #1d2329; --soft: #566069; --line: #dcdfe2;
@@ -68,9 +68,8 @@ def _grid(card: Card) -> str:
     for attack in (CLEAN, *card.attacks):
         harmful = attack in card.harmful
         cells = "".join(_td(card.scores[attack, d], harmful and d != OWN) for d in (OWN, *card.defenses))
-        by = ", ".join(card.stoppers(attack)) or "nothing tried"
-        stop = escape(by) if harmful else "" if attack == CLEAN else "harmless here"
         what = "" if attack == CLEAN else f"<small>{escape(about(attack))}</small>"
+        stop = escape(stopped_by(card, attack))
         rows.append(f'<tr><th scope="row">{escape(row_name(attack))}{what}</th>{cells}<td>{stop}</td></tr>')
     return (
         f'{_scroll(f"{card.metric.name} under attack")}<table><thead><tr><th scope="col">attack</th>'

@@ -30,7 +30,8 @@ class Score:
     note : str
         Why it did not end well, or what the defense turned away.
     harmed : bool
-        Whether the run ended badly or lost more than chance and `HARM` explain.
+        Whether the run ended badly or lost more than chance and `HARM` explain. An attack that could not be mounted on
+        the app's own strategy has harmed nothing; a defense that could not be put before it has stopped nothing.
     """
 
     value: float
@@ -107,6 +108,11 @@ class Card:
     def harmful(self) -> tuple[str, ...]:
         """Attacks that harm the app's own strategy."""
         return tuple(a for a in self.attacks if self.scores[a, OWN].harmed)
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Attacks that could not be mounted."""
+        return tuple(a for a in self.attacks if self.scores[a, OWN].status == "refused")
 
     def stoppers(self, attack: str) -> tuple[str, ...]:
         """Return the defenses under which an attack does no harm."""
@@ -191,7 +197,9 @@ def make_card(
     for key, result in found.items():
         value = measured(result)
         harm = judged.harm(clean, value)
-        scores[key] = Score(value, harm, result["status"], _note(result), result["status"] != "ok" or harm > limit)
+        status = result["status"]
+        harmed = harm > limit if status == "ok" else (status, key[1]) != ("refused", OWN)
+        scores[key] = Score(value, harm, status, _note(result), harmed)
     defenses = tuple(dict.fromkeys(j.defense for j in jobs if j.defense != OWN))
     own = 1000 * _median(base["aggregation"])
     costs = {}

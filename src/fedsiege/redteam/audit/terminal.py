@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fedsiege.redteam.audit.plan import CLEAN, OWN
 from fedsiege.redteam.audit.score import Card, Score
-from fedsiege.redteam.audit.words import IMPORT, change, findings, footnote, number, row_name, title
+from fedsiege.redteam.audit.words import IMPORT, change, findings, footnote, number, row_name, stopped_by, title
 
 
 def _cell(score: Score) -> Text:
@@ -30,10 +30,12 @@ def _grid(card: Card) -> Table:
         table.add_column(Text(name), justify="right", overflow="fold")
     table.add_column("stopped by", overflow="fold")
     for attack in (CLEAN, *card.attacks):
-        by = ", ".join(card.stoppers(attack)) or "nothing tried"
-        stop = by if attack in card.harmful else "" if attack == CLEAN else "(harmless)"
         cells = [_cell(card.scores[attack, d]) for d in (OWN, *card.defenses)]
-        table.add_row(Text(row_name(attack)), *cells, Text(stop, style="green" if attack in card.harmful else "dim"))
+        table.add_row(
+            Text(row_name(attack)),
+            *cells,
+            Text(stopped_by(card, attack), style="green" if attack in card.harmful else "dim"),
+        )
     return table
 
 

@@ -45,14 +45,20 @@ def findings(card: Card) -> list[str]:
     m, harmful = card.metric, card.harmful
     out = []
     who = f"{card.malicious} malicious node{'s' if card.malicious > 1 else ''} of {card.nodes}"
-    if not harmful:
-        out.append(f"None of {len(card.attacks)} attacks by {who} did measurable harm to {card.strategy}.")
+    mounted = len(card.attacks) - len(card.refused)
+    if not mounted:
+        out.append(f"No attack could be mounted, so nothing is known of {card.strategy}.")
+    elif not harmful:
+        out.append(f"None of {mounted} attacks by {who} did measurable harm to {card.strategy}.")
     else:
         ended = [a for a in harmful if card.scores[a, OWN].status != "ok"]
         out.append(
-            f"{len(harmful)} of {len(card.attacks)} attacks by {who} harm {card.strategy} as it is"
+            f"{len(harmful)} of {mounted} attacks by {who} harm {card.strategy} as it is"
             + (f"; {', '.join(ended)} ended the whole run." if ended else ".")
         )
+    if card.refused:
+        why = card.scores[card.refused[0], OWN].note
+        out.append(f"{', '.join(card.refused)} could not be mounted: {why}.")
     best = card.best
     if best is not None:
         stopped = [a for a in harmful if best in card.stoppers(a)]
@@ -100,6 +106,15 @@ def footnote(card: Card) -> str:
         f"{100 * harm_limit(card.chance):.0f}% of the clean score or ends the run. One run each. "
         f"Defenses are told that {card.told} node{'s' if card.told > 1 else ''} of a round may be malicious."
     )
+
+
+def stopped_by(card: Card, attack: str) -> str:
+    """Return which defenses stop an attack, or why none has to."""
+    if attack in card.refused:
+        return "not possible"
+    if attack not in card.harmful:
+        return "" if attack == CLEAN else "harmless here"
+    return ", ".join(card.stoppers(attack)) or "nothing tried"
 
 
 def row_name(attack: str) -> str:
