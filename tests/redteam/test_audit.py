@@ -15,6 +15,8 @@ import tyro
 
 pytest.importorskip("flwr")
 
+from flwr.serverapp.strategy import FedAvg
+
 from fedsiege.cli.audit import Audit
 from fedsiege.cli.main import main
 from fedsiege.errors import ConfigError, RunError
@@ -211,6 +213,9 @@ def test_the_line_to_add_tells_what_the_audited_defense_was_told(tmp_path: Path)
     assert "told that 1 node of a round may be malicious" in footnote(card)
     assert [told_of(jobs[0], SimpleNamespace(fraction_train=share)) for share in (1.0, 0.5, 0.1)] == [2, 1, 1]
     assert told_of(jobs[0], SimpleNamespace()) == 2
+    # The number of nodes may be given by its minimum alone: two of ten are malicious in every round of ten.
+    few = {5: 1, 6: 2, 10: 2, 99: 2}
+    assert {n: told_of(jobs[0], FedAvg(fraction_train=1e-5, min_train_nodes=n)) for n in few} == few
 
 
 def test_what_the_system_killed_is_run_again_and_what_the_app_did_is_not(tmp_path: Path) -> None:

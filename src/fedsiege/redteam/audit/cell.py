@@ -62,7 +62,10 @@ def load_apps(job: Job) -> tuple[Any, Any]:
 
 def told_of(job: Job, strategy: Any) -> int:
     """Return how many malicious nodes a defense is told of: as many as a round of this strategy holds on average."""
-    return math.ceil(job.told * min(1.0, float(getattr(strategy, "fraction_train", 1.0))))
+    share = math.ceil(job.told * min(1.0, float(getattr(strategy, "fraction_train", 1.0))))
+    # FedAvg(fraction_train=0.00001, min_train_nodes=10) is a usual way to ask for ten nodes.
+    least = math.ceil(job.told * min(job.nodes, int(getattr(strategy, "min_train_nodes", None) or 0)) / job.nodes)
+    return max(share, least)
 
 
 def defense_of(job: Job) -> Any:
