@@ -395,6 +395,18 @@ def test_an_app_that_hangs_is_stopped(tmp_path: Path) -> None:
     assert result["status"] == "timeout"
 
 
+def test_an_app_that_leaves_a_thread_behind_is_not_waited_for(tmp_path: Path) -> None:
+    from fedsiege.redteam.audit.runner import run_jobs
+
+    app = write_app(tmp_path, "numpy", rounds=1)
+    with (app / "quickstart_numpy" / "server_app.py").open("a") as file:
+        file.write("    import threading, time\n    threading.Thread(target=time.sleep, args=(600,)).start()\n")
+    job = plan(read_app(app))[0]
+    result = run_jobs([job], tmp_path / "out", timeout=120.0)[job.label]
+    assert (result["status"], result["error"]) == ("ok", None)
+    assert result["clients"]["1"]["eval_acc"] > 0.5
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has one thread anyway")
 def test_jobs_side_by_side_share_the_cores(tmp_path: Path) -> None:
     from fedsiege.redteam.audit.runner import run_jobs

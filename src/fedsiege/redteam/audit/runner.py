@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -28,6 +29,8 @@ QUIET = {
 """What keeps Flower and Ray from the network."""
 PRELOAD = ["fedsiege.redteam.audit.cell", "fedsiege.redteam.audit.engines", "fedsiege.redteam.audit.watch"]
 """Imported once, so that each process starts at the app's own code."""
+GRACE = 3.0
+"""Seconds in which a process must end once its job is done."""
 
 
 def stored(job: Job, root: Path) -> dict[str, Any] | None:
@@ -51,7 +54,13 @@ def _child(folder: str, threads: int) -> None:
     from fedsiege.threads import use_threads
 
     use_threads(threads)
-    main(Path(folder))
+    try:
+        main(Path(folder))
+    finally:
+        # A process waits for the threads that an app has left behind, which may never end.
+        last = threading.Timer(GRACE, os._exit, (1,))
+        last.daemon = True
+        last.start()
 
 
 def _end(process: BaseProcess) -> None:
