@@ -32,6 +32,7 @@ def test_a_copy_is_real_and_what_is_left_as_it_was_goes(app: Path, tmp_path: Pat
     (app / "data" / "linked.txt").symlink_to(outside)
     (app / "data" / "up").symlink_to(app)  # A circle.
     (app / "data" / "gone").symlink_to(tmp_path / "nowhere")
+    (app / "data" / "itself").symlink_to("itself")
     os.mkfifo(app / "pipe")
     (app / "pkg" / "task.py").chmod(0o750)
     work = app / "results" / "nan_own_seed0" / "work"

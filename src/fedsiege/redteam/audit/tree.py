@@ -68,14 +68,15 @@ def survey(root: Path, out: Path, links: Sequence[str] = ()) -> Tree:
     for link in linked:
         if link.is_absolute() or link.parts[:1] in ((), ("..",)) or not (root / link).exists():
             raise ConfigError(f"--link {link}: there is no such file or folder in {root}; give its path inside it")
+    audit = os.path.realpath(out)
     folders: list[Path] = []
     files: list[Path] = []
     sizes: Counter[str] = Counter()
 
     def walk(inside: Path, above: tuple[str, ...]) -> None:
         real = os.path.realpath(root / inside)
-        if real in above:
-            return  # A link to a folder that it lies in.
+        if real in above or real == audit:
+            return  # A link to a folder that it lies in, or what is made here.
         try:
             entries = sorted(os.scandir(root / inside), key=lambda entry: entry.name)
         except OSError:
@@ -85,13 +86,12 @@ def survey(root: Path, out: Path, links: Sequence[str] = ()) -> Tree:
         folders.append(inside)
         for entry in entries:
             path = inside / entry.name
-            skipped = path in linked or entry.name in JUNK or (not inside.parts and entry.name.startswith("audit-"))
-            if skipped or Path(os.path.realpath(entry.path)) == out.resolve():
+            if path in linked or entry.name in JUNK or (not inside.parts and entry.name.startswith("audit-")):
                 continue
-            if entry.is_dir():
+            if os.path.isdir(entry.path):
                 walk(path, (*above, real))
             # Neither a pipe, which would be waited for, nor a link to nothing.
-            elif entry.is_file() and os.access(entry.path, os.R_OK):
+            elif os.path.isfile(entry.path) and os.access(entry.path, os.R_OK):
                 files.append(path)
                 sizes[path.parts[0]] += entry.stat().st_size
                 if sizes.total() > LIMIT:
