@@ -16,7 +16,25 @@ import yaml
 
 from fedsiege.arena.grid import Cell, Event, run_cells
 from fedsiege.arena.workers import LocalWorkers
+from fedsiege.federation import checkpoint
 from tests.arena.games import TINY, Here, contents, grid
+
+SLOW = """
+import time
+from dataclasses import dataclass
+
+from fedsiege.defenses.none import FedAvg
+
+
+@dataclass(frozen=True)
+class Slow(FedAvg):
+    name = "slow"
+
+    def step(self, *arguments):
+        time.sleep(0.3)
+        return super().step(*arguments)
+"""
+"""A defense under which every signal comes in the middle of a round."""
 
 LONG = {**TINY["federation"], "rounds": 400, "evaluate_every": 100, "project_every": 0}
 """Long enough that a kill comes in the middle."""
@@ -58,13 +76,16 @@ def test_a_killed_worker_is_replaced_and_its_cell_is_run_again(tmp_path: Path, w
     assert not workers.pids
 
 
-def start(root: Path) -> subprocess.Popen[bytes]:
-    """Start the grid as a command, in a process group of its own."""
+def start(root: Path, *more: str) -> subprocess.Popen[bytes]:
+    """Start the grid as a command, in a process group of its own, that heeds Ctrl-C wherever these tests run."""
     card = root.parent / "card.yaml"
     card.write_text(yaml.safe_dump({**TINY, "federation": LONG, "seeds": [0]}), "utf-8")
-    words = ["arena", "--card", str(card), "--jobs", "2", "--out", str(root), "--json"]
-    code = "import sys; from fedsiege.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    words = ["arena", "--card", str(card), "--jobs", "2", "--out", str(root), "--json", *more]
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from fedsiege.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def wait_for(what: Any) -> None:
@@ -86,6 +107,26 @@ def test_a_killed_driver_leaves_a_grid_that_goes_on(tmp_path: Path, whole: dict[
     assert [o.error for o in outcomes] == [None] * 4
     assert contents(root) == whole
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+
+
+def test_a_terminals_interrupt_reaches_every_process_and_saves_the_runs_under_way(tmp_path: Path) -> None:
+    root, file = tmp_path / "runs", tmp_path / "slow.py"
+    file.write_text(SLOW, "utf-8")
+    driver = start(root, "--plugins", str(file), "--defenses", "slow")
+
+    def rounds() -> list[Path]:
+        return list(root.rglob("rounds.jsonl"))
+
+    wait_for(lambda: len(rounds()) == 2)
+    time.sleep(1)
+    os.killpg(driver.pid, signal.SIGINT)
+    driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 130
+    for path in rounds():
+        done = checkpoint.load(path.with_name("checkpoint"))["federation"]["done"]
+        assert done == len(path.read_text().splitlines())
+        assert 1 <= done < LONG["rounds"]
+    assert not list(root.rglob("failed.json"))
 
 
 def test_two_grids_share_a_store(tmp_path: Path, whole: dict[str, bytes]) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,15 @@ def test_kill_9_at_twenty_random_moments_resumes_to_the_same_bytes(tmp_path: Pat
     assert contents(out) == contents(tmp_path / "whole")
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Let this process heed Ctrl-C, which one in the background of a script ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_round(finished: Path, tmp_path: Path) -> None:
     def interrupt(record: object, seconds: float) -> None:
         if record.round == 11:  # type: ignore[attr-defined]

@@ -57,7 +57,11 @@ def thread_limit(threads: int | None) -> Iterator[int]:
 
 
 class Interrupt:
-    """Turns Ctrl-C and SIGTERM into a request to stop after the current round; a second Ctrl-C stops at once."""
+    """Turns Ctrl-C and SIGTERM into a request to stop after the current round; a second one stops at once.
+
+    What the process ignores stays ignored: a terminal's Ctrl-C reaches the workers of a grid too, which leave it to the
+    parent and stop when that tells them to.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -72,7 +76,8 @@ class Interrupt:
         """Install the handlers, where this is the main thread."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
