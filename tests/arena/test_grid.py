@@ -10,6 +10,7 @@ from fedsiege.arena import grid
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.grid import Cell, Event, run_cells
 from fedsiege.arena.runs import execute
+from fedsiege.arena.work import Report, Task
 from fedsiege.errors import RunError
 from tests.arena.games import Here
 from tests.arena.games import grid as game
@@ -54,9 +55,9 @@ def test_jobs_fit_the_machine() -> None:
     assert 1 <= grid.default_jobs() <= 1024
 
 
-def test_threads_follow_the_whole_grid_and_not_what_is_left_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Stand for a machine of twelve cores that runs nothing; returns the workers and threads of each grid."""
     made: list[tuple[int, int]] = []
 
     class Workers(Here):
@@ -64,12 +65,49 @@ def test_threads_follow_the_whole_grid_and_not_what_is_left_of_it(
             super().__init__()
             made.append((count, threads))
 
-    monkeypatch.setattr("fedsiege.arena.grid.LocalWorkers", Workers)
-    monkeypatch.setattr("fedsiege.arena.room.cores", lambda: 12)
+        def submit(self, task: Task) -> None:
+            self.news.append(Report(task.index, "stopped"))
+
+    monkeypatch.setattr(grid, "LocalWorkers", Workers)
+    monkeypatch.setattr(grid.room, "cores", lambda: 12)
+    monkeypatch.setattr(grid.room, "memory", lambda: 64 * 2**30)
     monkeypatch.delenv("FEDSIEGE_THREADS", raising=False)
+    return made
+
+
+def test_threads_follow_the_whole_grid_and_neither_what_is_left_nor_memory(
+    tmp_path: Path, workers: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cells = game(tmp_path, seeds=[0])
     assert len(cells) == 4
-    run_cells(cells[:3], jobs=4)
-    run_cells(cells, jobs=4)
-    run_cells(game(tmp_path, seeds=[1])[:3], jobs=4, threads=2)
-    assert made == [(3, 4), (1, 3), (3, 2)]
+    run_cells(cells)
+    run_cells(cells[:1], whole=cells)
+    monkeypatch.setattr(grid.room, "memory", lambda: 3 * 2**30)
+    run_cells(cells)
+    run_cells(cells, jobs=2)
+    run_cells(cells, threads=5)
+    assert workers == [(4, 3), (1, 3), (2, 3), (2, 6), (2, 5)]
+
+
+def test_a_grid_goes_on_with_the_threads_of_its_runs(
+    tmp_path: Path, workers: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = game(tmp_path, seeds=[0])
+    for cell in cells[:2]:
+        cell.path.mkdir(parents=True)
+        RunFolder(cell.path).environment.write_text('{"hardware": {"threads": 5}}', "utf-8")
+    run_cells(cells)
+    run_cells(cells[2:], whole=cells, jobs=2)
+    assert workers == [(2, 5), (2, 5)]
+    # Who asks has it so; where they differ, or cannot be read, the size of the grid decides.
+    run_cells(cells, threads=1)
+    monkeypatch.setenv("FEDSIEGE_THREADS", "4")
+    run_cells(cells)
+    monkeypatch.delenv("FEDSIEGE_THREADS")
+    RunFolder(cells[0].path).environment.write_text('{"hardware": {"threads": 2}}', "utf-8")
+    run_cells(cells)
+    for damaged in ("{", '{"hardware": null}'):
+        for cell in cells[:2]:
+            RunFolder(cell.path).environment.write_text(damaged, "utf-8")
+        run_cells(cells)
+    assert workers[2:] == [(4, 1), (4, 4), (4, 3), (4, 3), (4, 3)]

@@ -26,7 +26,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     asked: list[int | None] = []
     whole = grid.run_cells
 
-    def run(cells: object, jobs: int | None, tell: object, threads: int | None) -> object:
+    def run(cells: object, jobs: int | None, tell: object, **_: object) -> object:
         asked.append(jobs)
         return whole(cells, jobs, tell, executor=Here())  # type: ignore[arg-type]
 
@@ -92,7 +92,7 @@ def test_an_interrupted_grid_publishes_what_is_finished(
 ) -> None:
     left = [2]
 
-    def run(cells: list[grid.Cell], jobs: int | None, tell: grid.Tell, threads: int | None = None) -> None:
+    def run(cells: list[grid.Cell], jobs: int | None, tell: grid.Tell, **_: object) -> None:
         made, left[0] = left[0], 1
         whole(cells[:made], jobs, tell, executor=Here())  # type: ignore[arg-type]
         raise KeyboardInterrupt
@@ -137,6 +137,22 @@ def test_only_what_a_published_board_lacks_is_run(fedsiege: Callable, card: Path
     assert len(listed.out.splitlines()) == 4
     without = fedsiege("arena", "--card", card, "--missing")
     assert (without.status, "name its folder with --publish" in without.err) == (2, True)
+
+
+def test_the_missing_part_of_a_grid_has_the_threads_of_the_whole(
+    fedsiege: Callable, card: Path, here: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["arena", "--card", card, "--attacks", "none", "--publish", "boards", "--seeds"]
+    fedsiege(*words, 0, "--out", "one")
+    sizes: list[tuple[int, int]] = []
+
+    def stop(cells: list[grid.Cell], *_: object, whole: list[grid.Cell], **__: object) -> None:
+        sizes.append((len(cells), len(whole)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grid, "run_cells", stop)
+    fedsiege(*words, 0, 1, "--missing", "--out", "two")
+    assert sizes == [(2, 4)]
 
 
 def test_a_file_is_a_grid_and_options_take_precedence(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
@@ -204,7 +220,7 @@ def test_an_interrupted_grid_says_how_to_go_on(fedsiege: Callable, monkeypatch: 
     words = ["arena", "--card", "demo-v1", "--attacks", "{name: lie, z: 0.3}", "--seeds", "0", "1", "--set"]
     words += ["model.dim=4", "--out", "d", "--jobs", "2", "--threads", "3"]
     said = fedsiege(*words)
-    assert (said.status, given) == (130, {"threads": 3})
+    assert (said.status, given["threads"]) == (130, 3)
     resumed = shlex.split(said.err.partition("resume with: ")[2])
     assert sorted(resumed[1:]) == sorted(words)
 

@@ -102,6 +102,15 @@ class RunFolder:
         """Whether there is more than a configuration, and why it came to nothing: a run was ready for its rounds."""
         return any(map(self._there, (self.environment, self.rounds, self.checkpoint, self.result)))
 
+    @property
+    def threads(self) -> int | None:
+        """Threads of the newest sitting; None where it told of none, or that cannot be read."""
+        try:
+            found = self.read_environment()["hardware"]["threads"]
+        except (RunError, KeyError, TypeError):
+            return None
+        return found if isinstance(found, int) else None
+
     def read_result(self) -> dict[str, Any]:
         """Return the result; RunError if the run is not finished or the file is damaged."""
         return self._json(self.result, "the run is not finished; start `fedsiege run` on the folder to resume it")

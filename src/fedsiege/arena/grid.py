@@ -17,6 +17,7 @@ from fedsiege.arena.same_data import GridData
 from fedsiege.arena.work import Event, Report, Task
 from fedsiege.arena.workers import LocalWorkers
 from fedsiege.errors import FedSiegeError, RunError
+from fedsiege.threads import asked_threads
 
 __all__ = ["Cell", "Event", "Executor", "Outcome", "default_jobs", "run_cells"]
 
@@ -119,6 +120,7 @@ def run_cells(
     seconds: float | None = None,
     executor: Executor | None = None,
     threads: int | None = None,
+    whole: Sequence[Cell] | None = None,
 ) -> list[Outcome]:
     """Run all cells that are not finished yet, `jobs` at a time.
 
@@ -138,7 +140,10 @@ def run_cells(
     executor : Executor, optional
         Where to run; default: processes on this machine. It is closed at the end.
     threads : int, optional
-        Threads of each process on this machine; default: ``FEDSIEGE_THREADS``, else the processes share the cores.
+        Threads of each process on this machine; default: ``FEDSIEGE_THREADS``, else those that the stored runs of the
+        grid had, where all had as many, else the cores shared among all its cells, or among `jobs`.
+    whole : sequence of Cell, optional
+        The grid of which `cells` are a part, and which decides the threads; default: `cells`.
 
     Returns
     -------
@@ -153,7 +158,7 @@ def run_cells(
     try:
         grid.skip_finished()
         if grid.queue:
-            where = where or _here(cells, grid.queue, jobs, threads)
+            where = where or _here(cells, grid.queue, jobs, threads, whole or cells)
             grid.run(where)
         interrupted = False
     finally:
@@ -162,14 +167,29 @@ def run_cells(
     return [grid.outcomes[cell.path] for cell in cells]
 
 
-def _here(cells: Sequence[Cell], todo: Sequence[int], jobs: int | None, threads: int | None) -> LocalWorkers:
-    """Return workers on this machine, as many as fit if `jobs` does not say."""
+def _here(
+    cells: Sequence[Cell], todo: Sequence[int], jobs: int | None, threads: int | None, whole: Sequence[Cell]
+) -> LocalWorkers:
+    """Return workers on this machine, as many as fit if `jobs` does not say.
+
+    The bits of some models depend on the threads, so these are those of the runs that the grid has, or follow from its
+    size: never from what is left of it, nor from the memory that happens to be free.
+    """
+    asked = threads or asked_threads()
+    count = asked or _settled(whole) or room.threads(min(jobs or room.cores(), len(whole)))
     if jobs is None:
         kinds = {(cells[k].config.dataset, cells[k].config.model) for k in todo}
         like = [c for c in cells if (c.config.dataset, c.config.model) in kinds]
         jobs = room.jobs(room.needed(RunFolder(c.path).cost for c in like))
-    # Threads by the whole grid, not by what is left: the bits of some models depend on them.
-    return LocalWorkers(min(jobs, len(todo)), threads or room.threads(min(jobs, len(cells))))
+        if not asked:
+            jobs = min(jobs, max(1, room.cores() // count))
+    return LocalWorkers(min(jobs, len(todo)), count)
+
+
+def _settled(cells: Sequence[Cell]) -> int | None:
+    """Return the threads that the stored runs of a grid had; None if there are none, or they differ."""
+    found = {RunFolder(cell.path).threads for cell in cells} - {None}
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclass

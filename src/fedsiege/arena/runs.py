@@ -154,8 +154,7 @@ def _described(folder: RunFolder) -> dict[str, Any] | None:
 
 def _threads(folder: RunFolder, asked: int | None) -> int | None:
     """Return the threads of a run: those of the sitting that it goes on from, as the bits of some models need that."""
-    before = _described(folder) if folder.checkpoint.exists() else None
-    return ((before or {}).get("hardware") or {}).get("threads") or asked
+    return (folder.threads if folder.checkpoint.exists() else None) or asked
 
 
 def execute(

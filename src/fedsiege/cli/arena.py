@@ -51,8 +51,8 @@ class Arena:
     jobs
         Runs side by side; default: one a core, as far as memory allows. With --ray: as many as the cluster has room.
     threads
-        Threads of each run, on which the last bits of classifiers depend; default: FEDSIEGE_THREADS, else runs side by
-        side share the cores. With --ray: 1.
+        Threads of each run, on which the last bits of classifiers depend; default: FEDSIEGE_THREADS, else those that
+        the grid's runs in --out had, else its runs, or --jobs of them, share the cores. With --ray: 1.
     ray
         Run on a Ray cluster: its address, or "local" to start one on this machine.
     out
@@ -135,9 +135,9 @@ class Arena:
         if self.grid is None and self.card is None:
             return self._cards()
         plan = self.plan()
-        cells = plan.cells(self.out)
+        cells = whole = plan.cells(self.out)
         if self.missing:
-            cells = self._unpublished(plan.card.id, cells)
+            cells = self._unpublished(plan.card.id, whole)
         for note in notes(cells):
             err().print(note, markup=False, soft_wrap=True)
         if self.dry_run:
@@ -154,7 +154,7 @@ class Arena:
         executor: dict[str, Any] = {"executor": self._executor()} if self.ray else {}
         try:
             with BoardProgress(cells, plan.card.metric) as progress:
-                outcomes = run_cells(cells, self.jobs, progress, threads=self.threads, **executor)
+                outcomes = run_cells(cells, self.jobs, progress, threads=self.threads, whole=whole, **executor)
         except KeyboardInterrupt:
             self._publish_finished(plan.card.id, cells)
             raise

@@ -47,8 +47,8 @@ class Reproduce:
     jobs
         Cells that run side by side; default: one a core.
     threads
-        Threads of each run, on which the last bits of classifiers depend; default: FEDSIEGE_THREADS, else runs side by
-        side share the cores.
+        Threads of each run, on which the last bits of classifiers depend; default: FEDSIEGE_THREADS, else those that
+        these cells had in --out, else they, or --jobs of them, share the cores.
     lite
         Run the small form of the table, for machines without an accelerator, if there is one.
     minutes
