@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,49 @@ from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.record import read_record
 from fedsiege.arena.runs import execute
 from tests.small import small
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a package in a repository with one commit, which is taken for ours."""
+    root = tmp_path / "src" / "package"
+    for file in (root / "__init__.py", root / "arena" / "environment.py", root / "defenses" / "krum.py"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("", "utf-8")
+    (tmp_path / ".gitignore").write_text(".venv/\n", "utf-8")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        git(tmp_path, *words)
+    monkeypatch.setattr(environment, "ROOT", root)
+    return root
+
+
+def git(folder: Path, *words: str) -> str:
+    names = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", "-C", folder, *names, *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_change_anywhere_in_the_package_is_told(checkout: Path) -> None:
+    head = git(checkout, "rev-parse", "HEAD").strip()
+    assert environment.commit.__wrapped__() == head
+    (checkout.parent / "notes.txt").write_text("not of the package", "utf-8")
+    assert environment.commit.__wrapped__() == head
+    (checkout / "defenses" / "krum.py").write_text("# another rule", "utf-8")
+    assert environment.commit.__wrapped__() == f"{head}+changes"
+    git(checkout, "checkout", "--", ".")
+    assert environment.commit.__wrapped__() == head
+    (checkout / "defenses" / "mine.py").write_text("# a new one", "utf-8")
+    assert environment.commit.__wrapped__() == f"{head}+changes"
+
+
+def test_a_package_in_an_ignored_folder_of_another_repository_has_no_commit(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / ".venv" / "package"
+    shutil.copytree(checkout, installed)
+    monkeypatch.setattr(environment, "ROOT", installed)
+    assert environment.commit.__wrapped__() is None
+    monkeypatch.setattr(environment, "ROOT", tmp_path / "nowhere")
+    assert environment.commit.__wrapped__() is None
 
 
 def sitting(commit: str | None = "a", cpu: str = "old", **more: Any) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fedsiege.source import ROOT
+
 PACKAGES = ("fedsiege", "torch", "numpy", "numba", "scipy", "scikit-learn", "polars", "safetensors", "pydantic")
 ORIGIN = ("commit", "versions", "hardware", "platform")
 """What may differ between the sittings of a run that was stopped and resumed."""
@@ -19,22 +21,23 @@ ORIGIN = ("commit", "versions", "hardware", "platform")
 
 @cache
 def commit() -> str | None:
-    """Return the commit of the checkout that this package runs from (with ``+changes``), None outside one.
+    """Return the commit of the checkout that this package runs from, None outside one.
 
-    It is read once, when a process starts to work: that is the code which the process goes on to run.
+    With ``+changes`` if any file of the package is not as the commit has it. A package that was installed below another
+    repository is none of that one's files. It is read once, when a process starts to work: that is the code which the
+    process goes on to run.
     """
-    here = Path(__file__).parent
     try:
-        head = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "-C", str(here), "status", "--porcelain", "--", str(here)],
-            capture_output=True, text=True, timeout=5, check=True,
-        ).stdout.strip()  # fmt: skip
+        _git("ls-files", "--error-unmatch", "--", "__init__.py")
+        return _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return head + ("+changes" if dirty else "")
+
+
+def _git(*words: str) -> str:
+    """Return what git says in the folder of the package; OSError or SubprocessError if it cannot."""
+    command = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 
 
 def processor() -> str:
