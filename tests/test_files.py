@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,31 @@ def test_writing_is_whole_or_not_at_all(tmp_path: Path) -> None:
         write_atomic(tmp_path / "missing" / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_stop_in_the_middle_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    write_atomic(tmp_path / "file", b"old")
+    monkeypatch.setattr("fedsiege.files.os.fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "file", b"new")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_two_processes_may_write_one_file_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from fedsiege.files import write_atomic\n"
+        "for _ in range(300): write_atomic(Path(sys.argv[1]), sys.argv[2].encode() * 10_000)"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path / "file", letter], stderr=subprocess.PIPE, text=True)
+        for letter in "ab"
+    ]
+    assert [writer.communicate()[1] for writer in writers] == ["", ""]
+    assert {p.name for p in tmp_path.iterdir()} == {"file"}
+    assert (tmp_path / "file").read_bytes() in (b"a" * 10_000, b"b" * 10_000)
 
 
 def test_a_folder_is_made_once_and_a_file_in_its_way_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,28 @@ from fedsiege.errors import ConfigError, RunError
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` through a temporary file, a flush to disk and a rename.
 
+    Several processes may write one file at once: the last wins. A kill leaves a file beside it that ends in ``.part``.
+
     Raises
     ------
     RunError
         If the disk is full or the folder cannot be written; what was there before is untouched.
     """
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise RunError(
             f"cannot write {path}: {error.strerror or error}; make room or choose another folder, then start again: "
             f"the run resumes from its last checkpoint"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> Path:

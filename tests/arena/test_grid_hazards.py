@@ -157,6 +157,7 @@ def test_a_kill_before_the_first_file_was_whole_leaves_a_usable_folder(tmp_path:
     (cell,) = grid(tmp_path, seeds=[0], attacks=["none"], defenses=["none"])
     cell.path.mkdir(parents=True)
     (cell.path / ".lock").touch()
-    (cell.path / "config.yaml.part").write_text("dataset: {na", "utf-8")
+    (cell.path / "config.yaml.7-0123abcd.part").write_text("dataset: {na", "utf-8")
     (outcome,) = run_cells([cell], executor=Here())
     assert outcome.result is not None
+    assert not list(cell.path.glob("*.part"))

@@ -179,6 +179,11 @@ class RunFolder:
         values = sorted(entry["seconds"] / entry["rounds"] for entry in lines if entry.get("rounds"))
         return values[len(values) // 2] if values else float("nan")
 
+    def sweep(self) -> None:
+        """Remove files that a kill left half written, as long as no other process can be writing: under `lock`."""
+        for file in self.path.glob("*.part"):
+            file.unlink(missing_ok=True)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process; Busy if another process holds it, RunError if it cannot be written."""

@@ -209,6 +209,7 @@ def execute(
             refuse_replaced(folder)
             return result
         folder.failed.unlink(missing_ok=True)
+        folder.sweep()
         with failure.recorded(folder, Stopped):
             meter = cost.Meter(folder.cost)
             federation, info = assemble(config, keep_data)
