@@ -2,7 +2,7 @@
 
 =====================  =======================================================================
 ``config.yaml``        the resolved configuration
-``environment.json``   versions, hardware, commit, data checksums and the command that repeats it
+``environment.json``   versions, hardware, commit, checksums of data and plug-ins, the command that repeats it
 ``rounds.jsonl``       one record per round: loss, metrics, cohort, verdict of every upload
 ``timing.jsonl``       wall seconds per stretch of rounds (kept apart: results must not depend on them)
 ``checkpoint``         the newest resumable state (safetensors)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedsiege.arena import failure, room
+from fedsiege.arena import failure, room, same_plugins
 from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.same_data import GridData
@@ -149,7 +149,8 @@ def run_cells(
     -------
     list of Outcome
         In the order of `cells`. A cell that fails keeps its error and the grid goes on. A finished cell that rests on
-        other data than its file holds now, or than other cells of the same data set, counts as failed.
+        other data than its file holds now, or than other cells of the same data set, or on other versions of its
+        plug-in files, counts as failed.
     """
     _distinct(cells)
     until = None if seconds is None else time.time() + seconds
@@ -220,9 +221,10 @@ class _Grid:
         return result is not None
 
     def _finished(self, index: int, kind: Any, result: dict[str, Any]) -> None:
-        """End a cell with its result, unless it rests on other data than are there now, or than another cell."""
+        """End a cell with its result, unless it rests on other data or plug-in files than there are now."""
         cell = self.cells[index]
         error = self.data.objection(cell.config.dataset, cell.path, cell.label)
+        error = error or same_plugins.objection(RunFolder(cell.path), cell.config.plugins, "finished")
         if error is None:
             self._end(index, kind, result)
         else:

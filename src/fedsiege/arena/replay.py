@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fedsiege.arena import runs
+from fedsiege.arena import runs, same_plugins
 from fedsiege.arena.config import parse
 from fedsiege.arena.folder import RunFolder
 from fedsiege.errors import ConfigError, FedSiegeError, RunError
@@ -60,6 +60,7 @@ def replay(path: Path, rounds: int = 3) -> Replay:
         environment = folder.read_environment()
         if (stored := environment.get("config_hash")) not in (None, config.hash):
             return Replay(path, error=f"its configuration reads as {config.hash} now, and read as {stored} then")
+        same_plugins.refuse_edited(folder, config.plugins, "begun")
         records = list(islice(folder.read_rounds(), rounds))
         if not records:
             return Replay(path, error="no round is stored")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fedsiege.arena import cost, environment, failure
+from fedsiege.arena import cost, environment, failure, same_plugins
 from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.data import load_dataset, remembered
 from fedsiege.arena.folder import UNSELECTED, RunFolder
@@ -194,8 +194,8 @@ def execute(
     Raises
     ------
     RunError
-        If the folder belongs to another configuration or to other data, or cannot be written. What ends a run is also
-        recorded in its folder.
+        If the folder belongs to another configuration, to other data or to other versions of the plug-in files, or
+        cannot be written. What ends a run is also recorded in its folder.
     Busy
         If another process is working in the folder.
     Stopped
@@ -207,17 +207,21 @@ def execute(
         if folder.finished:
             result = folder.read_result()
             refuse_replaced(folder)
+            same_plugins.refuse_edited(folder, config.plugins, "finished")
             return result
         folder.failed.unlink(missing_ok=True)
         folder.sweep()
         with failure.recorded(folder, Stopped):
             meter = cost.Meter(folder.cost)
+            if folder.checkpoint.exists():
+                same_plugins.refuse_edited(folder, config.plugins, "begun")
             federation, info = assemble(config, keep_data)
             _resume(federation, folder, info)
             device = str(getattr(federation.learner, "device", "cpu"))
             described = environment.describe(count, f"{command or again(path)} --threads {count}", device)
             described = environment.joined(described, _described(folder), federation.done)
             described |= {"data": info, "config_hash": config.hash}
+            described |= {"plugins": same_plugins.sums(config.plugins)} if config.plugins else {}
             write_atomic(folder.environment, json.dumps(described, indent=2).encode())
             _rounds(federation, folder, checkpoint_every, progress, stop, meter)
             checkpoint.save(folder.model, federation.model.snapshot())

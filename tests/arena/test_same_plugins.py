@@ -1,0 +1,120 @@
+"""Plug-in files that are edited under a run: a resumed run and a finished one are held to the sums that they told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from fedsiege.arena.config import RunConfig, parse
+from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.grid import Cell, run_cells
+from fedsiege.arena.replay import replay
+from fedsiege.arena.runs import Stopped, execute
+from fedsiege.arena.same_plugins import told
+from fedsiege.errors import RunError
+from tests.arena.games import Here
+from tests.arena.stored import edit
+from tests.small import small
+
+KEPT = ("result.json", "rounds.jsonl", "model.safetensors", "config.yaml")
+SAID = r"on another version of plug-in file .*mine\.py: SHA-256 .* then; put the old file back, .*--out"
+
+
+def write(path: Path, remark: str = "") -> Path:
+    """Write a plug-in file; another `remark` is another version of it."""
+    path.write_text(
+        "from dataclasses import dataclass\n\nfrom fedsiege.defenses.none import FedAvg\n\n\n"
+        f"@dataclass(frozen=True)\nclass Mine(FedAvg):\n    name = 'mine'  # {remark}\n",
+        "utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write(tmp_path / "mine.py")
+
+
+def config(file: Path, seed: int = 0) -> RunConfig:
+    federation = {"rounds": 6, "evaluate_every": 3, "project_every": 3}
+    values = small(attack="none", defense="none", federation=federation, seed=seed).to_dict()
+    return parse({**values, "defense": "mine", "plugins": [str(file)]})
+
+
+def stopped(file: Path, path: Path) -> RunFolder:
+    """Stop a run after four rounds, with a checkpoint."""
+    rounds = iter(range(3))
+    with pytest.raises(Stopped):
+        execute(config(file), path, threads=1, stop=lambda: next(rounds, None) is None)
+    return RunFolder(path)
+
+
+def test_a_run_tells_the_sums_of_its_plugin_files(tmp_path: Path, file: Path) -> None:
+    execute(config(file), tmp_path / "run", threads=1)
+    assert told(RunFolder(tmp_path / "run")) == {str(file): hashlib.sha256(file.read_bytes()).hexdigest()}
+    execute(small(federation={"rounds": 1}), tmp_path / "plain", threads=1)
+    assert "plugins" not in RunFolder(tmp_path / "plain").read_environment()
+
+
+def test_a_run_goes_on_with_its_own_version_alone(tmp_path: Path, file: Path) -> None:
+    execute(config(file), tmp_path / "whole", threads=1)
+    folder = stopped(file, tmp_path / "run")
+    before = folder.environment.read_bytes(), folder.checkpoint.read_bytes(), folder.rounds.read_bytes()
+    write(file, "edited")
+    with pytest.raises(RunError, match=f"was begun {SAID}"):
+        execute(config(file), folder.path, threads=1)
+    assert (folder.environment.read_bytes(), folder.checkpoint.read_bytes(), folder.rounds.read_bytes()) == before
+    assert json.loads(folder.failed.read_text())["kind"] == "RunError"
+    # The remedies work: a new folder, or the old file back.
+    execute(config(file), tmp_path / "new", threads=1)
+    write(file)
+    execute(config(file), folder.path, threads=1)
+    assert all((folder.path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in KEPT)
+
+
+def test_a_run_without_a_checkpoint_starts_with_the_file_that_is_there(tmp_path: Path, file: Path) -> None:
+    folder = stopped(file, tmp_path / "run")
+    folder.checkpoint.unlink()
+    write(file, "edited")
+    execute(config(file), folder.path, threads=1)
+    assert told(folder) == {str(file): hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+def test_a_finished_run_of_an_edited_file_is_not_passed_off_as_one_of_the_new(tmp_path: Path, file: Path) -> None:
+    result = execute(config(file), tmp_path / "run", threads=1)
+    assert execute(config(file), tmp_path / "run") == result
+    assert replay(tmp_path / "run").same
+    write(file, "edited")
+    with pytest.raises(RunError, match=f"was finished {SAID}"):
+        execute(config(file), tmp_path / "run")
+    assert "on another version of plug-in file" in replay(tmp_path / "run").error
+    assert not (tmp_path / "run" / "failed.json").exists()
+
+
+@pytest.mark.parametrize("left", ["nothing", "other files", "torn"])
+def test_an_older_run_that_told_no_sum_is_held_to_nothing(tmp_path: Path, file: Path, left: str) -> None:
+    execute(config(file), tmp_path / "done", threads=1)
+    folder = stopped(file, tmp_path / "run")
+    for path in (folder.environment, tmp_path / "done" / "environment.json"):
+        if left == "torn":
+            path.write_text("{")
+        else:
+            edit(path, plugins=None if left == "nothing" else {"/elsewhere/mine.py": "ab" * 32})
+    write(file, "edited")
+    assert execute(config(file), folder.path, threads=1)["rounds"] == 6
+    assert execute(config(file), tmp_path / "done")["rounds"] == 6
+
+
+def test_a_grid_does_not_take_cells_of_an_edited_file_for_finished(tmp_path: Path, file: Path) -> None:
+    cells = [Cell(config(file, seed), tmp_path / str(seed), f"seed{seed}") for seed in range(2)]
+    assert run_cells(cells[:1], executor=Here())[0].result is not None
+    write(file, "edited")
+    old, new = run_cells(cells, executor=Here())
+    assert old.result is None
+    assert f"{old.cell.path} was finished on another version of plug-in file {file}" in str(old.error)
+    assert new.result is not None
+    write(file)
+    assert [o.error is None for o in run_cells(cells, executor=Here())] == [True, False]
