@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import yaml
 
+from fedsiege import registry
 from fedsiege.arena.card import Card
 from fedsiege.arena.card_file import load, names
 from fedsiege.arena.card_ref import CardRef
@@ -21,6 +22,7 @@ from fedsiege.arena.runs import assemble
 from fedsiege.arena.targets.aaai23 import RecommenderPoint
 from fedsiege.arena.targets.icml24 import FULL
 from fedsiege.errors import ConfigError
+from fedsiege.learners.mf import MFConfig
 from tests.arena.games import TINY, tiny
 
 FULL_SIZE = {
@@ -75,6 +77,7 @@ def test_a_shipped_card_is_complete_and_its_game_has_not_changed(id_: str) -> No
                 config = found.config(attack, defense, found.seeds[0], degree)
                 assert config.card == CardRef(id_, found.hash, degree)
                 assert config.dataset.protocol == "fair"
+                assert found.metric in config.reported
 
 
 CLIENTS = {"ml-1m": 6040, "gowalla": 29858, "synthetic": 943}
@@ -234,6 +237,21 @@ def test_degrees_change_sections_and_telling_reaches_the_federation() -> None:
         ({"model": {"name": "fm"}}, "unknown model 'fm'"),
         ({"degrees": {"a": {"modle": {}}}}, "'modle' cannot be changed"),
         ({"base": "rec-untargetd-v1"}, "did you mean 'rec-untargeted-v1'"),
+        ({"attacks": ["none", {"z": 1}]}, "attack must be a name or a mapping with a `name`, got {'z': 1}"),
+        ({"defenses": [{"name": 5}]}, "defense must be a name or a mapping with a `name`, got {'name': 5}"),
+        ({"id": "../../evil"}, "id '../../evil' is the name of a folder too"),
+        ({"id": ""}, "id '' is the name of a folder too"),
+        ({"id": "x" * 101}, "write at most 100 letters"),
+        ({"metric": "HR@7"}, "metric 'HR@7' is never reported by model 'mf'; choose one of HR@5, NDCG@5, HR@10"),
+        ({"metric": "ASR"}, "metric 'ASR' is never reported by model 'mf'"),
+        (
+            {"degrees": {"a": {}, "b": {"federation": {"cutoffs": [10]}}}},
+            "metric 'HR@5' is never reported by model 'mf'; choose one of HR@10, NDCG@10 at degree b",
+        ),
+        (
+            {"dataset": "digits", "model": "mlp", "federation": {"rounds": 1}, "server": {}},
+            "metric 'HR@5' is never reported by model 'mlp'; choose one of TACC, ASR",
+        ),
     ],
     ids=str,
 )
@@ -244,6 +262,17 @@ def test_what_is_wrong_with_a_card_is_named(tmp_path: Path, fields: dict[str, An
     with pytest.raises(ConfigError) as caught:
         load(path)
     assert message in str(caught.value)
+
+
+def test_a_model_of_another_package_may_report_what_it_likes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Theirs(MFConfig):
+        name: ClassVar[str] = "theirs"
+
+    monkeypatch.setattr(registry, "_extra", {("models", "theirs"): Theirs})
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "model": {"name": "theirs", "dim": 8}, "metric": "MRR"}), "utf-8")
+    assert load(path).metric == "MRR"
 
 
 @pytest.mark.parametrize(

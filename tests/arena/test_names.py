@@ -9,7 +9,7 @@ import pytest
 
 from fedsiege import registry
 from fedsiege.arena.config import named, plugin
-from fedsiege.arena.names import defaults, label
+from fedsiege.arena.names import defaults, label, slug
 from fedsiege.errors import ConfigError
 
 
@@ -73,3 +73,11 @@ def test_lists_and_made_defaults_are_compared_as_they_are_stored(monkeypatch: py
     assert label("attacks", named(Odd())) == "odd"
     assert label("attacks", named(replace(Odd(), steps=(1,)))) == "odd (steps=[1])"
     defaults.cache_clear()
+
+
+def test_names_of_folders() -> None:
+    assert slug("lie (z=0.3, a=[1, 2])") == "lie(z=0.3,a=_1,2_)"
+    assert slug("../../etc") == ".._.._etc"
+    long = [slug("x" * 200 + end) for end in "ab"]
+    assert len({*long}) == 2
+    assert all(len(name) == 100 for name in long)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fedsiege.arena.plan import Plan, entrants, parse, read, slug, text
+from fedsiege.arena.plan import Plan, entrants, parse, read, text
 from fedsiege.defenses.krum import Krum
 from fedsiege.errors import ConfigError
 from tests.arena.games import TINY, tiny
@@ -127,6 +127,8 @@ def test_files(tmp_path: Path) -> None:
         ({"card": "demo-v1", "seeds": [True]}, "must be integers"),
         ({"card": "demo-v1", "override": [1]}, "must be a mapping of sections"),
         ({"card": "demo-v2"}, "did you mean 'demo-v1'"),
+        ({"card": "demo-v1", "attacks": [5]}, "attack must be a name or a mapping with a `name`, got 5"),
+        ({"card": "demo-v1", "defenses": [{"z": 1}]}, "defense must be a name or a mapping with a `name`"),
     ],
     ids=str,
 )
@@ -145,14 +147,6 @@ def test_entrants_are_written_and_read_back() -> None:
     )
     with pytest.raises(ConfigError, match="--attacks"):
         entrants(["{name"], "attacks")
-
-
-def test_names_of_folders() -> None:
-    assert slug("lie (z=0.3, a=[1, 2])") == "lie(z=0.3,a=_1,2_)"
-    assert slug("../../etc") == ".._.._etc"
-    long = [slug("x" * 200 + end) for end in "ab"]
-    assert len({*long}) == 2
-    assert all(len(name) == 100 for name in long)
 
 
 def test_a_plain_entrant_beside_others_of_its_name_is_repeated_alone() -> None:

@@ -194,6 +194,7 @@ def test_failures_are_told_and_the_rest_is_kept(fedsiege: Callable, card: Path, 
     [
         (["--card", "demo-v2"], "did you mean 'demo-v1'"),
         (["--card", "demo-v1", "--attacks", "lei"], "did you mean 'lie'"),
+        (["--card", "demo-v1", "--attacks", "{z: 1}", "--noise"], "attack must be a name or a mapping with a `name`"),
         (["--card", "demo-v1", "--jobs", "0"], "--jobs 0 must be at least 1"),
         (["--card", "demo-v1", "--threads", "0"], "--threads 0 must be at least 1"),
         (["--card", "demo-v1", "--set", "rounds"], "section.field=value"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,11 @@ class Card:
     bands: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     attacks: tuple[Spec, ...] = ("none",)
     defenses: tuple[Spec, ...] = ("none",)
+
+    def __post_init__(self) -> None:
+        """Refuse entrants without a name (ConfigError)."""
+        check_entrants(self.attacks, "attack")
+        check_entrants(self.defenses, "defense")
 
     @property
     def folder(self) -> str:
@@ -196,6 +201,14 @@ class Card:
 def _game(config: RunConfig) -> dict[str, Any]:
     values = config.to_dict()
     return {name: values[name] for name in GAME}
+
+
+def check_entrants(specs: Iterable[Any], what: str) -> None:
+    """Refuse an entrant, which is an attack or a defense, that is neither a name nor has one (ConfigError)."""
+    for spec in specs:
+        name = spec.get("name") if isinstance(spec, Mapping) else spec
+        if not isinstance(name, str):
+            raise ConfigError(f"{what} must be a name or a mapping with a `name`, got {spec!r}")
 
 
 def knowledge(words: str) -> Any:

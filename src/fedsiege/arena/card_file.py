@@ -49,12 +49,18 @@ def load(ref: str | Path) -> Card:
     Raises
     ------
     ConfigError
-        For an unknown name, a file that cannot be read, or a card that is wrong.
+        For an unknown name, a file that cannot be read, or a card that is wrong or cannot be played.
     """
     path = Path(ref)
     if path.suffix not in SUFFIXES:
         return _named(str(ref))
-    return _file(path, ())
+    card = _file(path, ())
+    try:
+        _check_id(card)
+        _check_metric(card)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return card
 
 
 def _file(path: Path, above: tuple[Path, ...]) -> Card:
@@ -134,6 +140,29 @@ def _check_degrees(card: Card) -> None:
     if not card.degrees or not card.seeds:
         raise ConfigError("a card needs at least one degree and one seed")
     assert card.hash
+
+
+def _check_id(card: Card) -> None:
+    """Refuse an id that is no name for a folder: runs and leaderboards lie in one that is called so."""
+    from fedsiege.arena.names import LONGEST, slug
+
+    if not card.id or card.id != slug(card.id):
+        raise ConfigError(
+            f"id {card.id!r} is the name of a folder too: write at most {LONGEST} letters, digits and . _ - + = , ( )"
+        )
+
+
+def _check_metric(card: Card) -> None:
+    """Refuse a metric that no run of the card would have."""
+    from fedsiege.arena.config import parse as resolved
+
+    for degree in card.degrees:
+        game = resolved(card.values(degree))
+        if game.reported and card.metric not in game.reported:
+            raise ConfigError(
+                f"metric {card.metric!r} is never reported by model {game.model.name!r}; choose one of "
+                f"{', '.join(game.reported)}{' at degree ' + degree if degree else ''}"
+            )
 
 
 def outlines() -> list[dict[str, str]]:

@@ -169,6 +169,15 @@ class RunConfig:
         """The test metric that stands for the run, such as ``"HR@5"`` or ``"TACC"``."""
         return getattr(self.model, "metric", None) or f"HR@{self.federation.cutoffs[0]}"
 
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Names of the test scores that a run may have; none of a model of another package, which alone knows them."""
+        if not type(self.model).__module__.startswith("fedsiege."):
+            return ()
+        if getattr(self.model, "data", None) == "images":
+            return ("TACC", "ASR")
+        return tuple(f"{name}@{k}" for k in self.federation.cutoffs for name in ("HR", "NDCG"))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved configuration as plain values; `parse` of it gives the same configuration."""
         return {

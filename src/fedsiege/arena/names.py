@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -12,6 +14,9 @@ from fedsiege import registry
 from fedsiege.arena.settings import literal_defaults
 from fedsiege.arena.validate import plain
 from fedsiege.errors import FedSiegeError
+
+LONGEST = 100
+"""Characters of a folder's name; what is longer is cut and told apart by a hash."""
 
 
 @cache
@@ -88,6 +93,14 @@ def label(kind: registry.Kind, spec: Mapping[str, Any]) -> str:
     keys = [key for _, key, _ in told]
     words = [f"{key if keys.count(key) == 1 else f'{part}.{key}'}={_word(value)}" for part, key, value in told]
     return f"{name} ({', '.join(words)})" if words else name
+
+
+def slug(name: str) -> str:
+    """Return a name for a folder: a label without spaces and without what file systems or shells dislike."""
+    short = re.sub(r"[^\w.+=,()\-]", "_", name.replace(" (", "(").replace(", ", ","), flags=re.ASCII)
+    if len(short) <= LONGEST:
+        return short
+    return f"{short[: LONGEST - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _word(value: Any) -> str:

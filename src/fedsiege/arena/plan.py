@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,18 +12,16 @@ from typing import Any
 
 import yaml
 
-from fedsiege.arena.card import Card, Spec, flat
+from fedsiege.arena.card import Card, Spec, check_entrants, flat
 from fedsiege.arena.card_file import load
 from fedsiege.arena.config import RunConfig
 from fedsiege.arena.flags import NOISE, NONE, inner_of
 from fedsiege.arena.grid import Cell
-from fedsiege.arena.names import label
+from fedsiege.arena.names import label, slug
 from fedsiege.errors import ConfigError, nearest
 from fedsiege.files import read_yaml
 
 FIELDS = ("card", "attacks", "defenses", "seeds", "degrees", "override", "plugins", "noise")
-LONGEST = 100
-"""Characters of a folder's name; what is longer is cut and told apart by a hash."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,11 @@ class Plan:
     plugins: tuple[str, ...] = ()
     noise: bool = False
     source: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse entrants without a name (ConfigError)."""
+        check_entrants(self.attacks, "attack")
+        check_entrants(self.defenses, "defense")
 
     def cells(self, root: Path) -> list[Cell]:
         """Return the cells of the grid, with run folders under `root`; those of one seed follow each other.
@@ -142,14 +143,6 @@ def exact(spec: Spec, entrants: Sequence[Spec]) -> str:
     if isinstance(spec, str) and any(not isinstance(other, str) and other["name"] == spec for other in entrants):
         return text({"name": spec})
     return text(spec)
-
-
-def slug(name: str) -> str:
-    """Return a name for a folder: a label without spaces and without what file systems or shells dislike."""
-    short = re.sub(r"[^\w.+=,()\-]", "_", name.replace(" (", "(").replace(", ", ","), flags=re.ASCII)
-    if len(short) <= LONGEST:
-        return short
-    return f"{short[: LONGEST - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def read(path: Path) -> Plan:
