@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -197,10 +199,30 @@ def test_a_card_of_ones_own_is_published_with_its_runs(store: type[FakeStore], t
 def test_nothing_to_publish_and_a_damaged_page_are_named(store: type[FakeStore], tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no finished run of toy-v1"):
         publish("toy-v1", tmp_path, tmp_path / "boards")
+    assert not (tmp_path / "boards").exists()
     store.held = hashed(toy())
     (tmp_path / "toy-v1.json").write_text("{}")
     with pytest.raises(RunError, match=r"toy-v1.json is no published leaderboard"):
         publish("toy-v1", tmp_path, tmp_path)
+
+
+def test_of_two_publications_at_once_each_keeps_the_others_runs(
+    store: type[FakeStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, every = board_publish.read, hashed(toy())
+
+    def read(path: Path) -> object:
+        found = whole(path)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(board_publish, "read", read)
+    monkeypatch.setattr(FakeStore, "records", lambda self, card: every[:10] if self.root.name == "a" else every[10:])
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda root: publish("toy-v1", tmp_path / root, tmp_path / "boards"), "ab"))
+    assert len(json.loads((tmp_path / "boards" / "toy-v1.json").read_text("utf-8"))["runs"]) == len(every)
+    # Nothing is left that git would show.
+    assert {p.name for p in (tmp_path / "boards").iterdir()} == {"toy-v1.json", "toy-v1.md"}
 
 
 @pytest.mark.parametrize("path", sorted(BOARDS.glob("*.json")), ids=lambda path: path.stem)

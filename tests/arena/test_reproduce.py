@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fedsiege.arena import publish as arena_publish
 from fedsiege.arena.config import parse
 from fedsiege.arena.grid import Cell
 from fedsiege.arena.paper import aaai23, settings
@@ -137,6 +141,28 @@ def test_a_published_table_keeps_the_runs_that_it_held(tmp_path: Path) -> None:
     assert "--seeds 0 1\n" in page.read_text()
     other, _ = publish("aaai23-table4", plan("aaai23-table4", seeds=[0], root=tmp_path / "two"), docs, tmp_path / "two")
     assert {run["cell"] for run in json.loads(other.read_text())["runs"]} == {run["cell"] for run in stored["runs"]}
+
+
+def test_of_two_publications_at_once_each_keeps_the_others_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grids = {}
+    for name, seed in (("one", 0), ("two", 1)):
+        grids[name] = plan("aaai23-table1", seeds=[seed], cells=["mf/ml-1m/none/*"], root=tmp_path / name)
+        fake(grids[name], {("none", seed): 0.04})
+    known = arena_publish.known
+
+    def read(*what: Any) -> Any:
+        found = known(*what)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(arena_publish, "known", read)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda n: publish("aaai23-table1", grids[n], tmp_path / "docs", tmp_path / n), grids))
+    runs = json.loads((tmp_path / "docs" / "aaai23-table1.json").read_text())["runs"]
+    assert [run["seed"] for run in runs] == [0, 1]
+    assert sorted(p.suffix for p in (tmp_path / "docs").iterdir()) == [".json", ".md"]
 
 
 def test_a_table_keeps_its_own_runs_where_another_holds_older_ones(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from fedsiege.arena.boards import boards, shipped
 from fedsiege.arena.environment import each_commit
 from fedsiege.arena.record import Record
 from fedsiege.arena.store import Store
+from fedsiege.arena.turns import turn
 from fedsiege.errors import RunError
 from fedsiege.files import make_folder, write_atomic
 
@@ -117,7 +118,8 @@ def publish(card: str, root: Path, folder: Path) -> list[Path]:
     """Write ``<card>.json`` and ``<card>.md`` of all known runs of a card into `folder`; return their paths.
 
     Known are finished runs under `root` and those published in `folder` before, on whatever machine, so that a
-    leaderboard grows run by run. Where a run is known twice, that of `root` counts.
+    leaderboard grows run by run. Where a run is known twice, that of `root` counts. Of several processes that
+    publish in `folder` at once, each waits for its turn.
 
     Parameters
     ----------
@@ -131,23 +133,24 @@ def publish(card: str, root: Path, folder: Path) -> list[Path]:
     Raises
     ------
     RunError
-        If there is no run to publish, or the JSON that is there cannot be read.
+        If there is no run to publish, the JSON that is there cannot be read, or the folder cannot be written.
     """
     target = place(card, folder)
-    before, cards = read(target)
-    known = {(r.card_hash, r.config_hash, r.seed): r for r in before}
     with Store(root) as store:
         found = store.records(card)
-    known |= {(r.card_hash, r.config_hash, r.seed): r for r in found}
-    if not known:
+    if not found and not read(target)[0]:
         raise RunError(f"{root} holds no finished run of {card}; there is nothing to publish")
-    ours = shipped(known.values())
-    own = {**cards, **{hash_: card_store.values(made) for hash_, made in card_store.kept(root, found).items()}}
-    data = to_json(card, known.values(), {hash_: own[hash_] for hash_ in sorted(own) if hash_ not in ours})
+    kept = card_store.kept(root, found)
     make_folder(folder)
-    lines = ",\n  ".join(json.dumps(run, allow_nan=False) for run in data["runs"])
-    head = json.dumps({**data, "runs": []}, indent=1, allow_nan=False)
-    write_atomic(target, (head.removesuffix('"runs": []\n}') + f'"runs": [\n  {lines}\n ]\n}}\n').encode())
-    page = target.with_suffix(".md")
-    write_atomic(page, render(data).encode())
+    with turn(folder):
+        before, cards = read(target)
+        known = {(r.card_hash, r.config_hash, r.seed): r for r in [*before, *found]}
+        ours = shipped(known.values())
+        own = {**cards, **{hash_: card_store.values(made) for hash_, made in kept.items()}}
+        data = to_json(card, known.values(), {hash_: own[hash_] for hash_ in sorted(own) if hash_ not in ours})
+        lines = ",\n  ".join(json.dumps(run, allow_nan=False) for run in data["runs"])
+        head = json.dumps({**data, "runs": []}, indent=1, allow_nan=False)
+        write_atomic(target, (head.removesuffix('"runs": []\n}') + f'"runs": [\n  {lines}\n ]\n}}\n').encode())
+        page = target.with_suffix(".md")
+        write_atomic(page, render(data).encode())
     return [target, page]

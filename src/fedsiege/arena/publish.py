@@ -12,6 +12,7 @@ from fedsiege.arena.evidence import Run, known, published
 from fedsiege.arena.grid import Cell
 from fedsiege.arena.pages import render
 from fedsiege.arena.reproduce import plan, points, tabulate, target
+from fedsiege.arena.turns import turn
 from fedsiege.files import make_folder, write_atomic
 
 __all__ = ["evidence", "publish", "render"]
@@ -38,7 +39,8 @@ def publish(
     """Write ``<id>.json`` and ``<id>.md`` of a target into `folder`; return their paths.
 
     The table holds every run of the target that is known: finished under `root`, or published in `folder` before, in
-    this table or another. So a table grows cell by cell, on one machine after another.
+    this table or another. So a table grows cell by cell, on one machine after another. Of several processes that
+    publish in `folder` at once, each waits for its turn.
 
     Parameters
     ----------
@@ -54,6 +56,11 @@ def publish(
         For how many rounds the table is run; default: those of the target.
     """
     make_folder(folder)
+    with turn(folder):
+        return _publish(id_, cells, folder, root, rounds)
+
+
+def _publish(id_: str, cells: Sequence[Cell], folder: Path, root: Path, rounds: int | None) -> list[Path]:
     wanted = target(id_)
     keys = {point.key for point in points(id_)}
     seeds = {run.seed for run in published(folder).values() if run.key in keys}
