@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedsiege.arena.folder import RunFolder, Unreadable
 from fedsiege.arena.replay import Replay, replay, replay_all
 from fedsiege.arena.runs import execute
 from fedsiege.errors import ConfigError
@@ -61,6 +62,22 @@ def test_what_cannot_be_played_says_why(stored: Path, tmp_path: Path) -> None:
     assert not replay(other).same
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"round": "\xff"}\n', r"rounds.jsonl is damaged ('utf-8' codec can't decode byte 0xff"),
+        (b"5\n", "TypeError: "),
+    ],
+    ids=["not UTF-8", "no mapping"],
+)
+def test_a_damaged_record_is_the_error_of_its_run_alone(stored: Path, tmp_path: Path, line: bytes, said: str) -> None:
+    bad = changed(stored, tmp_path / "bad", 1)
+    (bad / "rounds.jsonl").write_bytes(line)
+    found = {done.path: done for done in replay_all([stored, bad], 2, 1)}
+    assert found[stored].same
+    assert said in found[bad].error
+
+
 def test_many_are_played_side_by_side(stored: Path, tmp_path: Path) -> None:
     bad = changed(stored, tmp_path / "bad", 1, norm=[])
     found = {done.path: done for done in replay_all([stored, bad], 2, 2)}
@@ -69,3 +86,16 @@ def test_many_are_played_side_by_side(stored: Path, tmp_path: Path) -> None:
     for rounds, jobs in ((0, 1), (1, 0)):
         with pytest.raises(ConfigError, match="must be at least 1"):
             next(replay_all([stored], rounds, jobs))
+
+
+def test_records_that_the_system_does_not_give_are_named(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(changed(stored, tmp_path / "run", 1))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(Unreadable, match=r"rounds\.jsonl"):
+        list(folder.read_rounds())

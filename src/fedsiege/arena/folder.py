@@ -158,18 +158,24 @@ class RunFolder:
     def read_rounds(self) -> Iterator[dict[str, Any]]:
         """Yield the records of the rounds; a torn last line (of a killed run) is left out.
 
-        RunError if another line is damaged.
+        RunError if another line is damaged, and if the file cannot be read.
         """
-        if not self.rounds.is_file():
+        if not self._there(self.rounds):
             return
-        with self.rounds.open(encoding="utf-8") as file:
-            for line in file:
-                if not line.endswith("\n"):
-                    return
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise RunError(f"{self.rounds} is damaged ({error}); delete the folder and start over") from error
+        try:
+            with self.rounds.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    yield self._record(line)
+        except OSError as error:
+            raise Unreadable(cannot_be_read(self.rounds, error)) from error
+
+    def _record(self, line: bytes) -> dict[str, Any]:
+        try:
+            return json.loads(line.decode("utf-8"))
+        except ValueError as error:
+            raise RunError(f"{self.rounds} is damaged ({error}); delete the folder and start over") from error
 
     def seconds_per_round(self) -> float:
         """Return the median wall seconds of a round without its evaluation, NaN if nothing was timed."""

@@ -18,8 +18,9 @@ from typing import Any
 
 from fedsiege.arena import runs, same_plugins
 from fedsiege.arena.config import parse
+from fedsiege.arena.failure import describe
 from fedsiege.arena.folder import RunFolder
-from fedsiege.errors import ConfigError, FedSiegeError, RunError
+from fedsiege.errors import ConfigError, RunError
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def replay(path: Path, rounds: int = 3) -> Replay:
                 if now != record:
                     names = sorted(k for k in {*now, *record} if now.get(k) != record.get(k))
                     return Replay(path, equal, f"round {record['round']}: {', '.join(names)}")
-    except FedSiegeError as error:
-        return Replay(path, error=str(error))
+    except Exception as error:
+        # What is wrong with one run, its files or a plug-in of a user's own, is no reason to stop at the others.
+        return Replay(path, error=describe(error)["error"])
     return Replay(path, len(records))
 
 
