@@ -42,6 +42,13 @@ def test_a_containers_limits_count(machine: Path) -> None:
     (machine / "memory.current").write_text(f"{2**30}\n")
     assert room.memory() == 3 * 2**30
     assert room.jobs(2**30) == 3
+    # Three quarters of what is used is cached files.
+    (machine / "memory.stat").write_text(f"anon 7\nfile {2**30}\ninactive_file {3 * 2**28}\nactive_file 9\n")
+    assert room.memory() == 4 * 2**30 - 2**28
+    (machine / "memory.stat").write_text(f"inactive_file {2**40}\n")
+    assert room.memory() == 4 * 2**30
+    (machine / "memory.stat").write_text("inactive_file many\n")
+    assert room.memory() == 3 * 2**30
     (machine / "memory.max").write_text("max\n")
     assert room.memory() == 10 * 2**30
 

@@ -32,7 +32,11 @@ def cores() -> int:
 
 
 def memory() -> float:
-    """Return the bytes that are free for new processes, within a container's limit."""
+    """Return the bytes that are free for new processes, within a container's limit.
+
+    A container's count includes files that the system keeps in memory and gives up where it is needed; those that have
+    not been read for a while are taken for free.
+    """
     free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     try:
         for line in MEMINFO.read_text(encoding="ascii").splitlines():
@@ -43,9 +47,21 @@ def memory() -> float:
     try:
         limit = int((CGROUP / "memory.max").read_text(encoding="ascii"))
         used = int((CGROUP / "memory.current").read_text(encoding="ascii"))
-        return max(0.0, min(free, limit - used))
     except (OSError, ValueError):
         return free
+    return max(0.0, min(free, limit - max(0, used - _inactive_files())))
+
+
+def _inactive_files() -> int:
+    """Return the bytes of a container's page cache that can be given up first, 0 where that is not told."""
+    try:
+        for line in (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(" ")
+            if name == "inactive_file":
+                return int(value)
+    except (OSError, ValueError):
+        pass
+    return 0
 
 
 def needed(costs: Iterable[Path]) -> float:
