@@ -180,6 +180,34 @@ def test_a_file_is_a_grid_and_options_take_precedence(fedsiege: Callable, card: 
     assert [run["scores"] for run in repeated["runs"]] == [run["scores"]]
 
 
+def test_paths_of_a_grid_refer_to_its_file_and_its_command_works_from_anywhere(
+    fedsiege: Callable, card: Path, here: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path("grids").absolute()
+    folder.mkdir()
+    for path, step in ((folder / "mine.inter", 7), (Path("mine.inter"), 11)):
+        lines = [f"u{u}\ti{(u * step + k * k) % 50}\t{k}" for u in range(40) for k in range(8)]
+        path.write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *lines]) + "\n", "utf-8")
+    grid_file = {"card": "demo-v1", "override": {"dataset": {"name": None, "path": "mine.inter"}}}
+    (folder / "grid.yaml").write_text(yaml.safe_dump(grid_file), "utf-8")
+    words = ["arena", "grids/grid.yaml", "--card", card, "--attacks", "none", "--defenses", "none", "--seeds", 0]
+
+    def made(*more: object) -> tuple[str, list[str]]:
+        (run,) = json.loads(fedsiege(*words, *more, "--json").out)["runs"]
+        found = json.loads((Path(run["folder"]) / "environment.json").read_text())
+        return found["data"]["source"], shlex.split(found["command"])[1:]
+
+    source, again = made("--out", "r")
+    assert source == str(folder / "mine.inter")
+    # On the command line a path refers to the current folder.
+    other, there = made("--out", "s", "--set", "dataset.path=mine.inter")
+    assert other == str(Path("mine.inter").absolute())
+    monkeypatch.chdir(folder)
+    for command, before in ((again, source), (there, other)):
+        (run,) = json.loads(fedsiege(*command, "--json").out)["runs"]
+        assert json.loads((Path(run["folder"]) / "environment.json").read_text())["data"]["source"] == before
+
+
 def test_failures_are_told_and_the_rest_is_kept(fedsiege: Callable, card: Path, here: list[int | None]) -> None:
     words = ["arena", "--card", card, "--attacks", "none", "--seeds", 0, "--out", "r"]
     said = fedsiege(*words, "--defenses", "none", "{name: union, negatives: 79}")

@@ -162,7 +162,7 @@ def parse(values: Any, folder: Path | None = None) -> Plan:
     values : mapping
         As read from YAML. ``card`` is a name, or a file that ends in ``.yaml``.
     folder : Path, optional
-        Folder to which relative paths refer.
+        Folder to which relative paths refer: of the card, of plug-ins, and of a data set in ``override``.
     """
     if not isinstance(values, Mapping) or not isinstance(values.get("card"), str):
         raise ConfigError("a grid is a mapping with a `card`, such as `card: rec-untargeted-v1-lite`")
@@ -188,11 +188,19 @@ def parse(values: Any, folder: Path | None = None) -> Plan:
         tuple(values.get("defenses") or ()),
         seeds,
         tuple(map(str, values.get("degrees") or ())),
-        override,
+        located(override, base),
         tuple(str((base / file).resolve()) for file in values.get("plugins") or ()),
         _flag(values, "noise"),
         ref,
     )
+
+
+def located(override: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return an override whose path of a data set, if it has one, refers to `folder`, and so holds wherever it is."""
+    dataset = override.get("dataset")
+    if not isinstance(dataset, Mapping) or not isinstance(dataset.get("path"), str):
+        return dict(override)
+    return {**override, "dataset": {**dataset, "path": str((folder / dataset["path"]).resolve())}}
 
 
 def _flag(values: Mapping[str, Any], name: str) -> bool:

@@ -115,7 +115,8 @@ class Arena:
 
         made = plan.read(self.grid) if self.grid else plan.parse({"card": self.card})
         if self.grid and self.card:
-            made = replace(made, card=plan.load(self.card), source=self.card)
+            other = plan.parse({"card": self.card})
+            made = replace(made, card=other.card, source=other.source)
         given: dict[str, Any] = {
             "attacks": plan.entrants(self.attacks, "attacks"),
             "defenses": plan.entrants(self.defenses, "defenses"),
@@ -125,7 +126,8 @@ class Arena:
             "noise": self.noise,
         }
         made = replace(made, **{name: value for name, value in given.items() if value})
-        return replace(made, override=apply(made.override, self.overrides)) if self.overrides else made
+        override = plan.located(apply(made.override, self.overrides), Path())
+        return replace(made, override=override)
 
     def __call__(self) -> int:
         """Run the grid and print its board; 1 if some runs failed."""
