@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -298,6 +299,22 @@ def test_a_mean_over_some_of_the_seeds_says_so(tmp_path: Path) -> None:
     tell = BoardProgress(cells_of(tmp_path), "HR@5")
     tell(Event(0, "finished", scores={"HR@5": 0.25}))
     assert tell._mean(("", "none", "none")) == "0.2500 1/2"
+
+
+def test_a_redraw_looks_at_each_cell_once(tmp_path: Path) -> None:
+    cells = cells_of(tmp_path, attacks=["none", "lie", "gaussian"])
+    tell = BoardProgress(cells, "HR@5")
+    assert sorted(index for members in tell.members.values() for index in members) == list(range(len(cells)))
+    looked: list[int] = []
+
+    class Watched(dict[int, str]):
+        def get(self, index: int, default: Any = None) -> Any:
+            looked.append(index)
+            return super().get(index, default)
+
+    tell.ended = Watched()
+    list(tell.tables())
+    assert sorted(looked) == list(range(len(cells)))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from fedsiege.arena.grid import Cell, Event
 
+Place = tuple[str, str, str]
+"""Degree, attack and defense of a cell."""
 OVER = ("finished", "skipped", "failed")
 SHOWN = 8
 """So many running cells are named at once."""
@@ -53,10 +55,13 @@ class BoardProgress:
         self.started = time.monotonic()
         self.live: Live | None = None
         self.lock = threading.Lock()
-        self.places = [self._place(cell) for cell in cells]
+        # Known by place, so that drawing looks at each cell once, however many places there are.
+        self.members: dict[Place, list[int]] = {}
+        for index, cell in enumerate(cells):
+            self.members.setdefault(self._place(cell), []).append(index)
 
     @staticmethod
-    def _place(cell: Cell) -> tuple[str, str, str]:
+    def _place(cell: Cell) -> Place:
         """Return degree, attack and defense of a cell."""
         from fedsiege.arena.names import label
 
@@ -146,15 +151,15 @@ class BoardProgress:
 
     def tables(self) -> Iterator[Table]:
         """Yield a board for each degree: the mean over the seeds that are done, and how many these are if not all."""
-        for degree in dict.fromkeys(place[0] for place in self.places):
-            mine = [place for place in self.places if place[0] == degree]
+        for degree in dict.fromkeys(place[0] for place in self.members):
+            mine = [place for place in self.members if place[0] == degree]
             attacks = list(dict.fromkeys(place[1] for place in mine))
             rows = [[d, *(self._mean((degree, a, d)) for a in attacks)] for d in dict.fromkeys(p[2] for p in mine)]
             title = f"{self.metric} (test, last round){', ' + degree if degree else ''}"
             yield table(title, ["defense", *attacks], rows, right=attacks)
 
-    def _mean(self, place: tuple[str, str, str]) -> str:
-        members = [i for i, other in enumerate(self.places) if other == place]
+    def _mean(self, place: Place) -> str:
+        members = self.members.get(place, [])
         values = [self.scores[i] for i in members if i in self.scores]
         failed = sum(self.ended.get(i) == "failed" for i in members)
         notes = [f"{len(values)}/{len(members)}"] if 0 < len(values) < len(members) else []
