@@ -341,6 +341,25 @@ def test_runs_of_different_data_are_shown_and_win_nothing() -> None:
     assert not any("different data" in note for note in one(toy()).notes)
 
 
+@pytest.mark.parametrize(
+    ("commits", "said"),
+    [
+        (("a", "a"), ""),
+        (("a", ""), ""),
+        (("a", "b"), "Runs were made at 2 commits of FedSiege"),
+        # One that was resumed elsewhere names both.
+        (("a", "a, c"), "Runs were made at 2 commits of FedSiege"),
+        (("a", "a+changes"), "Runs were made at 2 commits of FedSiege, 1 of them with uncommitted changes"),
+        (("a+changes", "a+changes"), "Runs were made at a commit of FedSiege with uncommitted changes"),
+    ],
+)
+def test_a_board_says_of_how_many_commits_its_closed_runs_are(commits: tuple[str, str], said: str) -> None:
+    runs = [replace(r, commit=commits[r.defense == "krum"]) for r in toy()]
+    elsewhere = record("lie", "krum", 0, 0.5, division="open", changes=("model.dim",), commit="z")
+    board = one([*runs, elsewhere])
+    assert [note for note in board.notes if "commit" in note] == ([said] if said else [])
+
+
 def test_an_adaptive_attack_counts_only_if_it_is_the_cards_and_has_every_seed() -> None:
     def flagged(*more: Record) -> str:
         rest = [r for r in toy() if r.attack != "adaptive(fang)"]

@@ -133,6 +133,12 @@ def _notes(table: Game, card: Card | None, seeds: Sequence[int], degree: str) ->
     if table.data:
         sums = ", ".join(_SUM.sub(r"\1", total) for total in table.data)
         said.append(f"Runs are of different data (SHA-256 {sums}), so nothing wins; run those of old data again")
+    changed = sum(commit.endswith("+changes") for commit in table.commits)
+    if len(table.commits) > 1:
+        those = f", {changed} of them with uncommitted changes" if changed else ""
+        said.append(f"Runs were made at {len(table.commits)} commits of FedSiege{those}")
+    elif changed:
+        said.append("Runs were made at a commit of FedSiege with uncommitted changes")
     attacks = [a for a in table.attacks if table.shown((BASE, a)) and table.plugins[a] != flags.NOISE]
     if alone := [a for a in attacks if not table.noise((BASE, a))]:
         said.append(f"For want of a run of noise against FedAvg, not compared with noise: {', '.join(alone)}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fedsiege.arena import flags
 from fedsiege.arena.board import CLEAN, WORST
 from fedsiege.arena.board_cells import CLOSED, Cells, Entry, Key, Scale, by_seed, cells, measured, scale
+from fedsiege.arena.environment import each_commit
 from fedsiege.arena.flags import NONE, Flag
 from fedsiege.arena.measures import wanted_high
 from fedsiege.arena.names import defaults, label
@@ -82,6 +83,11 @@ class Game:
             names = tuple(part.partition("=")[0] for part in total.split()) if "=" in total else ()
             packed.setdefault(names, set()).add(total)
         return tuple(sorted(total for sums in packed.values() if len(sums) > 1 for total in sums))
+
+    @cached_property
+    def commits(self) -> list[str]:
+        """Every commit of FedSiege at which closed entries were run, where known."""
+        return each_commit(r.commit for (e, _), runs in self.cells.items() if not e.open for r in runs)
 
     @cached_property
     def plugins(self) -> Mapping[str, str]:
