@@ -23,6 +23,7 @@ from fedsiege.flower.logbook import Logbook
 from fedsiege.flower.memory import Memory
 from fedsiege.flower.metrics import fit_for_averaging
 from fedsiege.flower.needs import Root, as_defense, check_needs
+from fedsiege.flower.pulling import careful
 from fedsiege.flower.server import Server
 from fedsiege.learners.base import VirtualTask
 
@@ -162,7 +163,7 @@ class DefendedStrategy(Strategy):
         offset = self._offset
         shifted = None if evaluate_fn is None else lambda r, a: evaluate_fn(r + offset, a)
         left = max(num_rounds - offset, 0)
-        result = super().start(grid, arrays, left, timeout, train_config, evaluate_config, shifted)
+        result = super().start(careful(grid), arrays, left, timeout, train_config, evaluate_config, shifted)
         if offset:
             for field in ("train_metrics_clientapp", "evaluate_metrics_clientapp", "evaluate_metrics_serverapp"):
                 setattr(result, field, {r + offset: m for r, m in getattr(result, field).items()})
