@@ -246,11 +246,110 @@ def test_a_client_found_while_absent_is_banned() -> None:
     assert counted(strategy.history, {HOSTILE})["expelled"] == 1
 
 
-def test_bans_that_leave_too_few_nodes_do_not_make_the_server_wait_for_ever() -> None:
-    needy = FedAvg(fraction_evaluate=0.0, min_train_nodes=10, min_available_nodes=10)
-    strategy = defended(Mean(), needy, expel_after=1)
-    rounds(strategy, HostileGrid(broken), 2)
+@pytest.fixture
+def instantly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for nodes takes no time, and ends after a hundred looks."""
+    looks = iter(range(100))
+    monkeypatch.setattr("flwr.serverapp.strategy.strategy_utils.sleep", lambda seconds: next(looks))
+
+
+ALL_TEN = {"fraction_evaluate": 0.0, "min_train_nodes": 10, "min_available_nodes": 10}
+TEN_KEYS = {node: f"key {node}".encode() for node in [*bench.HONEST, HOSTILE]}
+
+
+@pytest.mark.parametrize("keys", [{}, TEN_KEYS], ids=["without keys", "with keys"])
+def test_bans_that_leave_too_few_nodes_do_not_make_the_server_wait_for_ever(
+    keys: dict[int, bytes], instantly: None
+) -> None:
+    """Whether the banned node stays connected or leaves."""
+    strategy = defended(Mean(), FedAvg(**ALL_TEN), expel_after=1)  # type: ignore[arg-type]
+    grid = HostileGrid(broken, keys=keys)
+    rounds(strategy, grid, 2)
     assert len(strategy.history[1]["uploads"]) == 9
+    grid.nodes.remove(HOSTILE)
+    rounds(strategy, grid, 1, first=3)
+    assert len(strategy.history[2]["uploads"]) == 9
+
+
+def test_nor_does_a_server_that_is_started_again_without_the_banned_node(tmp_path: Path, instantly: None) -> None:
+    make = lambda: defended(Mean(), FedAvg(**ALL_TEN), expel_after=1, folder=tmp_path)  # type: ignore[arg-type]  # noqa: E731
+    rounds(make(), HostileGrid(broken, keys=TEN_KEYS), 1)
+    strategy = make()
+    rounds(strategy, bench.LocalGrid(bench.client, bench.HONEST, keys=TEN_KEYS), 1)
+    assert [len(entry["uploads"]) for entry in strategy.history] == [10, 9]
+
+
+def test_bans_do_not_stand_in_for_clients_that_are_still_to_come(
+    tmp_path: Path, instantly: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two bans and a minimum of two: the first node to come back after a restart does not train alone."""
+    two = {"fraction_evaluate": 0.0, "min_train_nodes": 2, "min_available_nodes": 2}
+    make = lambda: defended(Mean(), FedAvg(**two), expel_after=1, folder=tmp_path)  # type: ignore[arg-type]  # noqa: E731
+    keys = {**TEN_KEYS, HOSTILE + 1: b"another"}
+    rounds(make(), HostileGrid(broken, broken, keys=keys), 1)
+    strategy = make()
+    rounds(strategy, Filling(bench.HONEST, keys), 1)
+    assert len(strategy.history[1]["uploads"]) == 2
+    monkeypatch.setattr("fedsiege.flower.allowed.PATIENCE", 0.0)
+    last = make()
+    rounds(last, Filling([1001], keys), 1)
+    assert len(last.history[2]["uploads"]) == 1
+
+
+class Filling(bench.LocalGrid):
+    """One node more is connected whenever somebody looks."""
+
+    def __init__(self, nodes: list[int], keys: dict[int, bytes]) -> None:
+        super().__init__(bench.client, nodes, keys=keys)
+        self.there = 0
+
+    def get_nodes(self) -> Any:
+        self.there += 1
+        return list(super().get_nodes())[: self.there - 1]
+
+    def get_node_ids(self) -> Any:
+        return [node.node_id for node in self.get_nodes()]
+
+
+def test_nodes_that_come_while_others_are_waited_for_are_known_by_their_keys(tmp_path: Path, instantly: None) -> None:
+    """A ban of the first round holds in the next, whatever the node's id, and honest clients keep their numbers."""
+
+    def misbehaves(message: Message, context: Any) -> Message:
+        return broken(1, message, {})[0] if context.node_id in (HOSTILE, 77) else bench.client(message, context)
+
+    make = lambda: defended(Mean(), FedAvg(**ALL_TEN), expel_after=1, folder=tmp_path)  # type: ignore[arg-type]  # noqa: E731
+    strategy = make()
+    grid = Filling([*bench.HONEST, HOSTILE], TEN_KEYS)
+    grid.client = misbehaves
+    rounds(strategy, grid, 2)
+    assert all(identity.startswith("key:") for identity in strategy.server.roster.numbers)
+    assert len(strategy.server.roster.numbers) == 10
+    assert len(strategy.banned) == 1
+    first, second = ({one["node"]: one["client"] for one in entry["uploads"]} for entry in strategy.history)
+    assert second == {node: number for node, number in first.items() if node != HOSTILE}
+    again = make()
+    late = Filling([*bench.HONEST, 77], {**TEN_KEYS, 77: TEN_KEYS[HOSTILE]})
+    late.client = misbehaves
+    rounds(again, late, 1)
+    assert {one["node"]: one["client"] for one in again.history[2]["uploads"]} == second
+
+
+def test_a_node_that_is_gone_before_its_key_is_known_is_not_asked() -> None:
+    """Its number or ban would be a stranger's. Where no node has a key, its id is all that there is to know it by."""
+
+    class Own(FedAvg):
+        """Has its nodes from elsewhere."""
+
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            found = list(super().configure_train(server_round, arrays, config, grid))
+            return [*found, Message(found[0].content, 4242, "train")]
+
+    for keys, asked in (({1001: b"key"}, False), ({}, True)):
+        strategy = defended(Mean(), Own(fraction_evaluate=0.0))
+        grid = bench.LocalGrid(bench.client, [1001, 1002], keys=keys)
+        sent = list(strategy.configure_train(1, to_record(model()), ConfigRecord(), grid))
+        assert (4242 in {m.metadata.dst_node_id for m in sent}) == asked
+        assert ("node:4242" in strategy.server.roster.numbers) == asked
 
 
 def test_a_defense_that_expels_everybody_leaves_the_model() -> None:

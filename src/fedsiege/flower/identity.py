@@ -13,13 +13,20 @@ from typing import Any
 
 from fedsiege.learners.base import State
 
+KEY = "key:"
+"""What identities that rest on a key begin with."""
 REMEMBERED = 64
 """Uploads of a client whose hashes are kept, to recognise replays."""
 
 
 def identity_of(node: int, public_key: bytes) -> str:
     """Return what a node is known by: the SHA-256 of its public key, or its id if it has none."""
-    return f"key:{hashlib.sha256(public_key).hexdigest()}" if public_key else f"node:{node}"
+    return f"{KEY}{hashlib.sha256(public_key).hexdigest()}" if public_key else f"node:{node}"
+
+
+def has_key(identity: str) -> bool:
+    """Tell whether a client is known by a key, and so for good."""
+    return identity.startswith(KEY)
 
 
 @dataclass
@@ -60,6 +67,29 @@ class Roster:
     def is_banned(self, node: int) -> bool:
         """Tell whether a node is banned."""
         return self.nodes.get(node, f"node:{node}") in self.banned
+
+    @property
+    def keyed(self) -> bool:
+        """Whether clients have keys; then a node whose key is not known is nobody yet."""
+        return any(map(has_key, self.numbers))
+
+    def banned_nodes(self) -> list[int]:
+        """Return one node id for every banned client that can be told from a new one.
+
+        One with a key that has not been met in this run gets an id of its own, made of the key's hash. One without is
+        left out until it is met: its id may mean nobody in this run.
+        """
+        seen = {identity: node for node, identity in self.nodes.items() if identity in self.banned}
+        for identity in self.banned:
+            if identity not in seen and has_key(identity):
+                seen[identity] = int(identity.removeprefix(KEY)[:15], 16)
+                self.nodes[seen[identity]] = identity
+        return list(seen.values())
+
+    @property
+    def others(self) -> int:
+        """Number of clients ever seen that are not banned."""
+        return sum(identity not in self.banned for identity in self.numbers)
 
     def ban(self, identities: Iterable[str], round_: int, reason: str) -> None:
         """Ban clients for good."""

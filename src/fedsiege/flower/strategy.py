@@ -171,32 +171,31 @@ class DefendedStrategy(Strategy):
         result.arrays = to_record(self.server.values)
         return result
 
-    def _meet(self, grid: Grid) -> list[int]:
-        """Take note of all connected nodes; return the banned ones."""
-        roster = self.server.roster
-        roster.meet({node.node_id: bytes(node.public_key) for node in grid.get_nodes()})
-        return [node for node in roster.nodes if roster.is_banned(node)]
-
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let the wrapped strategy choose nodes, without those that are banned."""
         self.resume(arrays)
-        round_ = server_round + self._offset
-        banned = self._meet(grid)
-        messages = self.inner.configure_train(round_, arrays, config, grid_for(self.inner, grid, banned, "train"))
+        round_, roster = server_round + self._offset, self.server.roster
+        chosen = grid_for(self.inner, grid, roster, "train")
+        messages = list(self.inner.configure_train(round_, arrays, config, chosen))
+        # A strategy may have its nodes from elsewhere.
+        chosen.meet()
         self._asked = {}
         unknown: dict[int, bytes] = {}
         for message in messages:
             node = message.metadata.dst_node_id
-            if node in self._asked or self.server.roster.is_banned(node):
+            if node in self._asked or roster.is_banned(node):
                 continue
-            if node not in self.server.roster.nodes:
+            if node not in roster.nodes:
+                if roster.keyed:
+                    log(INFO, "\t> node %s is not asked: it is not connected, and its key is not known", node)
+                    continue
                 unknown[node] = b""
             if not message.metadata.group_id:
                 message.metadata.group_id = str(round_)
             self._asked[node] = message
-        self.server.roster.meet(unknown)
+        roster.meet(unknown)
         self.server.receive_model(to_values(arrays))
         return list(self._asked.values())
 
@@ -240,8 +239,7 @@ class DefendedStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let the wrapped strategy choose nodes, without those that are banned."""
-        banned = self._meet(grid)
-        chosen = grid_for(self.inner, grid, banned, "evaluate")
+        chosen = grid_for(self.inner, grid, self.server.roster, "evaluate")
         messages = list(self.inner.configure_evaluate(server_round + self._offset, arrays, config, chosen))
         messages = [m for m in messages if not self.server.roster.is_banned(m.metadata.dst_node_id)]
         self._evaluated = [m.metadata.dst_node_id for m in messages]
