@@ -20,8 +20,9 @@ from fedsiege.defenses.union_memory import UnionMemory
 from fedsiege.errors import ConfigError
 from fedsiege.federation.server import ServerConfig, ServerModel
 from fedsiege.flower.layout import Values, to_record, to_values
-from fedsiege.flower.mods import union_mod, wbc_mod
+from fedsiege.flower.mods import task_direction, union_mod, wbc_mod
 from fedsiege.learners.base import Job
+from fedsiege.learners.contrastive import ContrastiveTask
 from fedsiege.updates import BlockSpec, DenseBlock, ModelSpec, UpdateBatch
 from tests.conformance.catalogue import label
 from tests.flower import bench
@@ -109,6 +110,23 @@ def test_users_of_a_node_add_up_and_the_step_size_scales() -> None:
     single = App(union_mod(defense, "items", seen, seed=0)).uploads(values, 2) - plain
     joint = App(union_mod(defense, "items", both, seed=0, lr=0.5)).uploads(values, 1)[0] - plain[0]
     np.testing.assert_allclose(joint, 0.5 * single.sum(0), rtol=1e-3, atol=3e-7)
+
+
+@pytest.mark.parametrize("wrong", [[3, 80], [-1, 3], [2.0, 3.5], [True, False]], ids=str)
+def test_items_outside_the_table_are_refused_before_anything_is_computed(wrong: list[Any]) -> None:
+    """Ids that count from 1 are the likely slip: the last one would be written beyond the table."""
+    task = ContrastiveTask()
+    said = r"user 7 has seen item (80|-1), but table 'items' has 80 rows: ids count from 0|items of user 7 as integers"
+    with pytest.raises(ConfigError, match=said):
+        task_direction(task, np.zeros((80, 4), np.float32), {1: np.array([0, 79]), 7: wrong}, 0, 1)  # type: ignore[dict-item]
+
+
+def test_an_item_that_is_listed_twice_counts_once_and_the_order_stays() -> None:
+    table = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
+    once = task_direction(ContrastiveTask(), table, {1: np.array([9, 4, 70]), 2: np.array([], float)}, 0, 1)
+    twice = task_direction(ContrastiveTask(), table, {1: np.array([9, 4, 9, 70, 4]), 2: np.array([], int)}, 0, 1)
+    np.testing.assert_array_equal(twice, once)
+    assert np.abs(once).max() > 0
 
 
 def test_fl_wbcs_noise() -> None:

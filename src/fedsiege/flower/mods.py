@@ -58,7 +58,23 @@ def _is_training(message: Message) -> bool:
     return message.metadata.message_type.split(".")[0] == MessageType.TRAIN
 
 
-def task_direction(task: ItemTask, table: np.ndarray, users: Mapping[int, np.ndarray], seed: int, round_: int) -> Any:
+def _held(user: int, seen: Any, rows: int, name: str) -> np.ndarray:
+    """Return a user's items, each once, in their order (ConfigError unless they are rows of the table)."""
+    items = np.asarray(seen)
+    if not items.size:
+        return np.empty(0, np.int32)
+    if items.ndim != 1 or items.dtype.kind not in "iu":
+        raise ConfigError(f"seen must list the items of user {user} as integers; it gives {items.dtype} {items.shape}")
+    wrong = items[(items < 0) | (items >= rows)]
+    if wrong.size:
+        raise ConfigError(f"user {user} has seen item {wrong[0]}, but table {name!r} has {rows} rows: ids count from 0")
+    _, first = np.unique(items, return_index=True)
+    return items[np.sort(first)].astype(np.int32)
+
+
+def task_direction(
+    task: ItemTask, table: np.ndarray, users: Mapping[int, np.ndarray], seed: int, round_: int, name: str = "items"
+) -> Any:
     """Return the sum over users of minus the gradient of `task` alone, float32, in the shape of `table`.
 
     Parameters
@@ -68,12 +84,19 @@ def task_direction(task: ItemTask, table: np.ndarray, users: Mapping[int, np.nda
     table : numpy.ndarray
         ``(items, dim)``: the table as received.
     users : mapping of int to numpy.ndarray
-        Items that each user has seen.
+        Items that each user has seen: rows of the table, from 0. Repeats count once.
     seed, round_ : int
         Address of the draws.
+    name : str
+        Name of the table, for the error.
+
+    Raises
+    ------
+    ConfigError
+        If an item is no row of the table: the draws would reach beyond its memory.
     """
     ids = np.array(sorted(users), np.int64)
-    held = [np.asarray(users[int(i)], np.int32) for i in ids]
+    held = [_held(int(i), users[int(i)], table.shape[0], name) for i in ids]
     indptr = np.concatenate([[0], np.cumsum([h.size for h in held])]).astype(np.int64)
     items = np.concatenate([*held, np.empty(0, np.int32)]).astype(np.int32)
     ptr, draws = task.draw(indptr, items, np.arange(ids.size), client_keys(seed, "task", round_, ids), table.shape[0])
@@ -100,7 +123,8 @@ def union_mod(defense: Defense, table: str, seen: Seen, *, lr: float = 1.0, seed
     table : str
         Name of the array that is the item table.
     seen : callable
-        Given the node's context: items that each of its users has seen, by user id.
+        Given the node's context: items that each of its users has seen, by user id. Items are rows of the table,
+        counted from 0.
     lr : float
         Step size: what the app multiplies a user's gradient with before it uploads.
     seed : int, optional
@@ -121,7 +145,7 @@ def union_mod(defense: Defense, table: str, seen: Seen, *, lr: float = 1.0, seed
             return reply
         key, record = _arrays(reply.content)
         values = to_values(record)
-        step = lr * task_direction(task, received, seen(context), own, round_)
+        step = lr * task_direction(task, received, seen(context), own, round_, table)
         values[table] = (values[table] + step).astype(values[table].dtype)
         reply.content[key] = to_record(values)
         return reply
