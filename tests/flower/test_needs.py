@@ -74,6 +74,20 @@ def test_a_table_alone_is_not_enough_for_union() -> None:
     DefendedStrategy(averaging(), FLWBC(scale=0.0))
 
 
+def test_a_strategy_whose_step_cannot_be_looked_ahead_at_is_refused() -> None:
+    class Own(DefendedStrategy):
+        """A strategy with no class of Flower's below its aggregation."""
+
+        def __init__(self) -> None:
+            pass
+
+    for name in ("union", "union-memory", "union+multikrum"):
+        with pytest.raises(ConfigError, match=r'Own makes it in its own way.*simulate="sgd"'):
+            DefendedStrategy(Own(), name, items="items", client_half=True)
+    DefendedStrategy(Own(), Union(simulate="sgd"), items="items", client_half=True)
+    DefendedStrategy(Own(), "median")
+
+
 def test_several_global_models_are_refused() -> None:
     with pytest.raises(ConfigError, match="'flcert' keeps 10 global models"):
         DefendedStrategy(averaging(), "flcert")

@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYog
 from fedsiege.defenses import Defense
 from fedsiege.defenses.krum import Krum
 from fedsiege.defenses.multi_krum import MultiKrum
+from fedsiege.defenses.union import Union
 from fedsiege.flower.layout import Layout, Values, to_record
 from fedsiege.flower.stack import stack
 from fedsiege.flower.strategy import DefendedStrategy
@@ -115,3 +116,29 @@ def test_a_look_ahead_is_the_step_that_the_strategy_then_takes(make: Any) -> Non
         if round_ == 1:
             np.testing.assert_array_equal(idle, 0)
     assert np.abs(told).max() > 0
+
+
+@pytest.mark.parametrize("base", [FedAvg, FedAdam])
+def test_a_look_ahead_runs_no_code_of_the_users(base: Any) -> None:
+    """A subclass that loads what it aggregates sees whole models, once a round; the defense judges as without it."""
+    loaded: list[list[str]] = []
+
+    class Loading(base):  # type: ignore[misc]
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            arrays, metrics = super().aggregate_train(server_round, replies)
+            loaded.append(list(arrays))
+            return arrays, metrics
+
+    def loss(contents: Any, key: str) -> Any:
+        return bench.MetricRecord({"loss": next(iter(contents[0].metric_records.values()))["loss"]})
+
+    options = {"fraction_evaluate": 0.0, "min_train_nodes": 1, "min_available_nodes": 1}
+    union = Union(samples=40, references=5)
+    mine = bench.defended(union, Loading(**options, train_metrics_aggr_fn=loss))
+    plain = bench.defended(union, base(**options))
+    for strategy in (mine, plain):
+        strategy.start(bench.without_hostile(), to_record(bench.model()), 2)
+    assert loaded == [list(bench.model())] * 2
+    assert not any(entry["failed"] for entry in mine.history), mine.history[0]["why"]
+    scores = [[one["score"] for entry in strategy.history for one in entry["uploads"]] for strategy in (mine, plain)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-9)

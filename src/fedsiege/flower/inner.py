@@ -116,11 +116,31 @@ def finite(values: Mapping[str, np.ndarray]) -> bool:
     return all(bool(np.isfinite(value).all()) for value in values.values() if value.dtype.kind == "f")
 
 
+def flowers_own(inner: Strategy) -> type[Strategy]:
+    """Return the class of Flower's whose `aggregate_train` is at the bottom of `inner`.
+
+    Raises
+    ------
+    ConfigError
+        If there is none: `inner` aggregates in its own way altogether.
+    """
+    for cls in type(inner).__mro__:
+        found = cls.__dict__.get("aggregate_train")
+        if cls.__module__.startswith("flwr.") and found and not getattr(found, "__isabstractmethod__", False):
+            return cls
+    raise ConfigError(
+        f"the defense looks ahead at the server's step, but {type(inner).__name__} makes it in its own way and not in "
+        "one of Flower's; derive it from FedAvg, FedAvgM, FedAdam, FedYogi or FedAdagrad, or simulate a plain step: "
+        'simulate="sgd"'
+    )
+
+
 def move(inner: Strategy, round_: int, values: Values, name: str, rows: np.ndarray, update: np.ndarray) -> np.ndarray:
     """Return the move that `inner` would make in `rows` of a table under `update` alone, float64 ``(k, dim)``.
 
     A copy of `inner` is shown a model of these rows and no others. That is exact for every strategy that treats
-    coordinates alone, as all of FedAvg's kin do.
+    coordinates alone, as all of FedAvg's kin do. A subclass of the user's may load the model, save it or count rounds
+    where it aggregates; its own `aggregate_train` is passed by, and the step is that of Flower's class below it.
 
     Parameters
     ----------
@@ -146,7 +166,11 @@ def move(inner: Strategy, round_: int, values: Values, name: str, rows: np.ndarr
             part.__dict__[key] = {name: held[name][rows].astype(np.float64)}
         elif isinstance(held, list) and len(held) == len(values) and getattr(held[place], "shape", None) == shape:
             part.__dict__[key] = [held[place][rows].astype(np.float64)]
+    if hasattr(part, "train_metrics_aggr_fn"):
+        # The user's, too, and there are no metrics.
+        part.__dict__["train_metrics_aggr_fn"] = lambda contents, key: MetricRecord()
     base = values[name][rows].astype(np.float64)
+    alone = [synthetic_reply(inner, to_record({name: base + update}), {})]
     with quiet():
-        out, _ = part.aggregate_train(round_, [synthetic_reply(inner, to_record({name: base + update}), {})])
+        out, _ = flowers_own(inner).aggregate_train(part, round_, alone)
     return np.zeros_like(base) if out is None else out[name].numpy().astype(np.float64) - base

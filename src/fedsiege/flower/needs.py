@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flwr.app import ArrayRecord
+from flwr.serverapp.strategy import Strategy
 
 from fedsiege import registry
 from fedsiege.capabilities import CAPABILITIES
 from fedsiege.defenses.base import Defense
 from fedsiege.defenses.compose import compose
 from fedsiege.errors import ConfigError
+from fedsiege.flower.inner import flowers_own
 from fedsiege.learners.base import VirtualTask
 
 Root = Callable[[ArrayRecord, int], ArrayRecord]
@@ -70,3 +72,10 @@ def check_needs(
             f"defense {name!r} has a client-side half, which a server cannot do: add its mod from fedsiege.flower.mods "
             "to your ClientApp, then say client_half=True"
         )
+
+
+def check_step(defense: Defense, inner: Strategy) -> None:
+    """Raise ConfigError if `defense` looks ahead at the server's step and `inner` cannot show it."""
+    for part in getattr(defense, "parts", (defense,)):
+        if getattr(part, "simulate", None) == "adam" or getattr(part, "as_published", False):
+            flowers_own(inner)

@@ -22,7 +22,7 @@ from fedsiege.flower.layout import to_record, to_values
 from fedsiege.flower.logbook import Logbook
 from fedsiege.flower.memory import Memory
 from fedsiege.flower.metrics import fit_for_averaging
-from fedsiege.flower.needs import Root, as_defense, check_needs
+from fedsiege.flower.needs import Root, as_defense, check_needs, check_step
 from fedsiege.flower.pulling import careful
 from fedsiege.flower.server import Server
 from fedsiege.learners.base import VirtualTask
@@ -77,7 +77,7 @@ class DefendedStrategy(Strategy):
     ------
     ConfigError
         If the defense needs something that was not handed over or that Flower cannot give, or if `inner` needs the
-        single uploads.
+        single uploads or, for a defense that looks ahead (UNION), has no step of Flower's below its own.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class DefendedStrategy(Strategy):
         self.inner, self.defense = inner, as_defense(defense)
         check_inner(inner)
         check_needs(self.defense, items, root, virtual, client_half)
+        check_step(self.defense, inner)
         self.cap = SampleCap() if cap is None else cap
         self.server = Server(inner, self.defense, seed, items, root, virtual, told, self.cap, min_uploads, expel_after)
         place = None if folder is None else Path(folder)
