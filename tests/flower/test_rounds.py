@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -460,6 +461,45 @@ def test_a_fresh_start_brings_back_the_initial_model_and_a_fresh_optimizer() -> 
     if over[-1] == 4:
         assert same(to_values(result.arrays), model())
     assert all(entry["applied"] for entry in strategy.history)
+
+
+def test_a_strategy_with_a_lock_and_an_open_file_can_start_over(tmp_path: Path) -> None:
+    """They stay what they are; moments, whether they were nothing, empty or not yet there, are those of the start."""
+
+    class Own(FedAdam):
+        def __init__(self) -> None:
+            super().__init__(fraction_evaluate=0.0)
+            self.lock, self.log, self.notes = threading.Lock(), (tmp_path / "log").open("w"), []
+            self.moments: dict[str, Any] = {}
+            self.rate = 0.5
+
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            out = super().aggregate_train(server_round, replies)
+            with self.lock:
+                self.log.write("x")
+            self.notes.append("a round")
+            self.moments["x"] = self.late = np.ones(3)
+            self.rate /= 2
+            return out
+
+    inner = Own()
+    strategy = defended(FindsAway(), inner)
+    lock, log = inner.lock, inner.log
+    one_round(strategy, bench.without_hostile(), model())
+    assert inner.m_t
+    assert inner.rate == 0.25
+    strategy.server._start_over()
+    assert inner.lock is lock
+    assert inner.log is log
+    assert inner.notes == ["a round"]
+    assert inner.m_t is None
+    assert inner.v_t is None
+    assert inner.moments == {}
+    assert inner.rate == 0.5
+    assert not hasattr(inner, "late")
+    one_round(strategy, bench.without_hostile(), model(), 2)
+    assert inner.rate == 0.25
+    log.close()
 
 
 def test_a_model_that_would_overflow_stays_and_so_does_the_optimizer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from fedsiege.flower.layout import to_record, to_values
 from fedsiege.learners.base import State
 
 VERSION = 1
+LEFT = object()
+"""Stands in a snapshot for what is no state and stays as it is."""
 
 
 def _pack(values: Mapping[str, np.ndarray] | list[np.ndarray]) -> State:
@@ -64,6 +67,31 @@ def load_inner(inner: Strategy, state: State) -> None:
         elif packed["kind"] == "list":
             kept = list(values.values())
         inner.__dict__[key] = kept
+
+
+def _is_state(value: object) -> bool:
+    """Tell whether an attribute is a number, a word, nothing, or arrays: what an optimizer keeps, and can be copied."""
+    if isinstance(value, dict | list):
+        return all(map(_is_array, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, bool | int | float | str | np.generic | np.ndarray | ArrayRecord)
+
+
+def snapshot(inner: Strategy) -> dict[str, Any]:
+    """Return copies of the attributes of a strategy that are state; locks, writers and files are only named."""
+    return {key: copy.deepcopy(held) if _is_state(held) else LEFT for key, held in inner.__dict__.items()}
+
+
+def put_back(inner: Strategy, before: Mapping[str, Any]) -> None:
+    """Make the state of a strategy what it was at a `snapshot`, and drop state that it has made since.
+
+    An attribute that is no state, then or now, stays: a writer, a lock, a list of the user's own notes.
+    """
+    now = dict(inner.__dict__)
+    for key in [key for key, held in now.items() if key not in before and _is_state(held)]:
+        del inner.__dict__[key]
+    for key, held in before.items():
+        if held is not LEFT and _is_state(now.get(key)):
+            inner.__dict__[key] = copy.deepcopy(held)
 
 
 class Memory:

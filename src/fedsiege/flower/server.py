@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import traceback
 from dataclasses import dataclass, field
 from logging import ERROR
@@ -24,7 +23,7 @@ from fedsiege.flower.intake import Intake
 from fedsiege.flower.layout import Layout, Values, to_record
 from fedsiege.flower.ledger import ban_absent, verdict_rows, with_verdicts
 from fedsiege.flower.logbook import plain
-from fedsiege.flower.memory import inner_state, load_inner
+from fedsiege.flower.memory import inner_state, load_inner, put_back, snapshot
 from fedsiege.flower.metrics import averaged
 from fedsiege.flower.needs import Root
 from fedsiege.flower.parse import digest, read_arrays
@@ -111,7 +110,7 @@ class Server:
         self.defense_state = self.defense.init(layout.spec, generator(self.seed, "defense-init"))
         if self.defense.expels:
             # A defense that expels may call for a fresh start.
-            self._initial, self._inner_at_first = values, copy.deepcopy(self.inner.__dict__)
+            self._initial, self._inner_at_first = values, snapshot(self.inner)
 
     def receive_model(self, values: Values) -> None:
         """Take note of the model that the clients of a round start from."""
@@ -205,8 +204,7 @@ class Server:
     def _start_over(self) -> Values:
         """Return the initial model, with the wrapped strategy as it was at first."""
         assert self._initial is not None
-        self.inner.__dict__.clear()
-        self.inner.__dict__.update(copy.deepcopy(self._inner_at_first))
+        put_back(self.inner, self._inner_at_first)
         return self._initial
 
     def state(self) -> State:
