@@ -437,6 +437,34 @@ def test_a_killed_server_goes_on_where_it_was(defense: Any, inner: Any, tmp_path
     assert len(again.history) == 6
 
 
+@pytest.mark.parametrize("cut", [None, 4], ids=["whole", "killed in the second phase"])
+def test_a_second_start_goes_on_counting(cut: int | None, tmp_path: Path) -> None:
+    """Two rounds of warm-up, then up to five: the same rounds, model and verdicts as of one start, after a kill too."""
+
+    def make(name: str) -> DefendedStrategy:
+        return defended(MultiKrum(), FedAdam(fraction_evaluate=0.0), folder=tmp_path / name)
+
+    def both(strategy: DefendedStrategy, grid: bench.LocalGrid) -> Any:
+        warm = strategy.start(grid, to_record(model()), 2)
+        return strategy.start(grid, warm.arrays, 5)
+
+    whole = make("whole")
+    expected = whole.start(HostileGrid(broken), to_record(model()), 5)
+    if cut is not None:
+        with pytest.raises(Killed):
+            both(make("two"), HostileGrid(dying(cut)))
+    strategy = make("two")
+    got = both(strategy, HostileGrid(broken))
+    assert same(to_values(got.arrays), to_values(expected.arrays))
+    check_same(strategy.history, whole.history)
+    assert sorted(got.train_metrics_clientapp) == ([3, 4, 5] if cut is None else [4, 5])
+    lines = (tmp_path / "two" / "verdicts.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in lines] == [1, 2, 3, 4, 5]
+    again = make("two")
+    assert same(to_values(both(again, HostileGrid(dying(6))).arrays), to_values(expected.arrays))
+    assert again.server.done == 5
+
+
 def test_saved_state_of_others_is_refused(tmp_path: Path) -> None:
     one_round(defended(Median(), folder=tmp_path), bench.without_hostile(), model())
     with pytest.raises(RunError, match="saved by Median"):

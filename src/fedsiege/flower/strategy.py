@@ -159,11 +159,17 @@ class DefendedStrategy(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Run up to round `num_rounds`, going on after the last round that was saved; see Flower's `Strategy.start`."""
+        """Run up to round `num_rounds`, going on after the last round; see Flower's `Strategy.start`.
+
+        Rounds count from the first ever, in a second start of the same strategy as after a restart of the server:
+        ``start(…, 2)`` and then ``start(…, 5)`` are five rounds. A second start goes on from the arrays it is given.
+        """
         arrays = self.resume(initial_arrays)
-        offset = self._offset
+        self._offset = offset = self.server.done
         shifted = None if evaluate_fn is None else lambda r, a: evaluate_fn(r + offset, a)
         left = max(num_rounds - offset, 0)
+        if not left:
+            log(WARNING, "Nothing to do: %s rounds are done of %s, counted from the first ever", offset, num_rounds)
         result = super().start(careful(grid), arrays, left, timeout, train_config, evaluate_config, shifted)
         if offset:
             for field in ("train_metrics_clientapp", "evaluate_metrics_clientapp", "evaluate_metrics_serverapp"):
