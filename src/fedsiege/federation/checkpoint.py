@@ -14,6 +14,10 @@ from fedsiege.files import write_atomic
 from fedsiege.learners.base import State
 
 FORMAT = "fedsiege-state-1"
+TREE = "$tree"
+"""Name of the tensor that holds the tree where it is large; names of others are empty or begin with a slash."""
+LARGE = 2**24
+"""Characters from which the tree is a tensor of its own: a header may have 100 MB, and quoted it can double."""
 
 
 def _flatten(node: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -50,13 +54,30 @@ def _rebuild(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def save(path: Path, state: State) -> None:
-    """Write a state tree (dicts, lists, tuples, tensors, arrays, numbers, strings, None) to `path`, atomically."""
+    """Write a state tree (dicts, lists, tuples, tensors, arrays, numbers, strings, None) to `path`, atomically.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written, or has more arrays than the format has room for; what was there before is untouched.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save as to_bytes
 
     tensors: dict[str, torch.Tensor] = {}
-    tree = _flatten(state, "", tensors)
-    # One entry only: the writer keeps several in no fixed order, and equal states must give equal bytes.
-    write_atomic(path, to_bytes(tensors, {FORMAT: json.dumps(tree)}))
+    tree = json.dumps(_flatten(state, "", tensors))
+    if len(tree) > LARGE:
+        tensors[TREE] = torch.frombuffer(bytearray(tree, "ascii"), dtype=torch.uint8)
+        tree = ""
+    try:
+        # One entry only: the writer keeps several in no fixed order, and equal states must give equal bytes.
+        data = to_bytes(tensors, {FORMAT: tree})
+    except SafetensorError as error:
+        raise RunError(
+            f"cannot write {path}: {error}; the state has {len(tensors)} arrays, one for each client perhaps: choose a "
+            "defense that keeps less of every client"
+        ) from error
+    write_atomic(path, data)
 
 
 def load(path: Path) -> State:
@@ -71,4 +92,5 @@ def load(path: Path) -> State:
         raise RunError(f"checkpoint {path} cannot be read: {error}; delete it to start the run over") from error
     if FORMAT not in meta:
         raise RunError(f"checkpoint {path} is not of format {FORMAT}; delete it to start the run over")
-    return _rebuild(json.loads(meta[FORMAT]), tensors)
+    tree = tensors.pop(TREE).numpy().tobytes().decode() if TREE in tensors else meta[FORMAT]
+    return _rebuild(json.loads(tree), tensors)
