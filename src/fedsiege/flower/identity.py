@@ -88,8 +88,9 @@ class Roster:
 
     @property
     def others(self) -> int:
-        """Number of clients ever seen that are not banned."""
-        return sum(identity not in self.banned for identity in self.numbers)
+        """Number of clients that may still come and are not banned: those with keys, and those met in this run."""
+        met = set(self.nodes.values())
+        return sum(who not in self.banned and (has_key(who) or who in met) for who in self.numbers)
 
     def ban(self, identities: Iterable[str], round_: int, reason: str) -> None:
         """Ban clients for good."""
