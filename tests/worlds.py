@@ -167,6 +167,18 @@ class World:
         return Labelled(np.asarray(clients, np.int64), ptr, x, y, classes)
 
 
+@dataclass
+class Diverging(World):
+    """A world in which the honest updates of the clients `lost` are `value` times what they were."""
+
+    lost: tuple[int, ...] = ()
+    value: float = np.nan
+
+    def honest(self, clients: np.ndarray, round_: int = 1) -> UpdateBatch:
+        updates = super().honest(clients, round_)
+        return updates.scale(np.where(np.isin(updates.clients, self.lost), self.value, 1.0))
+
+
 def made_dense(updates: UpdateBatch) -> UpdateBatch:
     """Return the same uploads with every block dense."""
     return UpdateBatch(updates.clients, updates.counts, {k: DenseBlock(b.dense()) for k, b in updates.blocks.items()})

@@ -192,6 +192,30 @@ def test_without_a_benign_client_the_line_starts_at_zero() -> None:
     assert (crafted.norms > 5 * world.honest(PRESENT).norms).all() == (5 * world.honest(PRESENT).norms < 0.6).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_a_benign_client_that_has_diverged_changes_nothing(value: float) -> None:
+    world, attack = World(torch.float64), Adaptive(Reverse())
+    crafted = []
+    for lost in (False, True):
+        view = world.attack_view(attack, PRESENT, COALITION)
+        if lost:
+            benign = world.honest(np.append(view.benign().clients, 2000))
+            broken = benign.scale(np.where(benign.clients == 2000, value, 1.0))
+            view._benign = lambda broken=broken: broken
+        crafted.append(attack.step(world.honest(PRESENT), {}, view)[0])
+    assert fingerprint(crafted[1]) == fingerprint(crafted[0])
+    assert fingerprint(crafted[0]) != fingerprint(Reverse().step(world.honest(PRESENT), {}, view)[0])
+
+
+def test_a_malicious_client_that_has_diverged_does_not_stop_the_others() -> None:
+    world, attack = World(torch.float64), Adaptive(Reverse())
+    own = world.honest(PRESENT)
+    own = own.scale(np.where(own.clients == 107, np.nan, 1.0))
+    crafted, _ = attack.step(own, {}, world.attack_view(attack, PRESENT, COALITION))
+    assert crafted.usable.tolist() == [True, False, True]
+    assert not np.isclose(crafted.norms[[0, 2]], 5 * own.norms[[0, 2]]).any()
+
+
 def test_what_is_the_wrapped_attacks_own_stays() -> None:
     world, rng = World(), np.random.default_rng(0)
     labelled = world.labelled(np.array([5, 3]))

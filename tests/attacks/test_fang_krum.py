@@ -13,6 +13,7 @@ from fedsiege.attacks.rays import Ray
 from fedsiege.errors import ConfigError
 from fedsiege.updates import BlockSpec, DenseBlock, ModelSpec, UpdateBatch
 from tests.attacks.dense import DenseWorld
+from tests.deadline import within
 from tests.worlds import World
 
 COALITION = np.arange(100, 130)
@@ -153,6 +154,30 @@ def test_one_malicious_client() -> None:
     d = (honest[0] != 0).sum()
     far = np.linalg.norm(honest[0]) / math.sqrt(d)
     np.testing.assert_allclose(crafted.flat().numpy()[0], -far * np.sign(honest[0]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bound_that_is_not_finite_ends_the_search(value: float) -> None:
+    line = np.array([0.0, 1.0, value])
+    with within(60), np.errstate(invalid="ignore"):
+        contest, ray = Contest.among((line[:, None] - line) ** 2), Ray(line**2, -line, 1.0)
+        assert not math.isfinite(contest.bound(ray, 1))
+        assert FangKrum().search(contest, ray, 3) == 0.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("base", [World, DenseWorld])
+def test_clients_that_have_diverged_count_for_nothing(base: type[World], value: float) -> None:
+    class Lost(base):  # type: ignore[valid-type, misc]
+        def honest(self, clients: np.ndarray, round_: int = 1) -> UpdateBatch:
+            updates = super().honest(clients, round_)
+            return updates.scale(np.where(np.isin(clients, [101, 115]), value, 1.0))
+
+    with within(60):
+        x, honest = step(FangKrum(), Lost(torch.float64), 30, PRESENT)
+    left = honest[np.abs(honest).max(1) < 1e15]
+    assert len(left) == 28
+    np.testing.assert_allclose(x[0], -expected_far(left, 3) * np.sign(left.mean(0)), rtol=1e-9)
 
 
 @pytest.mark.parametrize("world", [World(), DenseWorld()])

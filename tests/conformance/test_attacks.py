@@ -17,8 +17,9 @@ from fedsiege.errors import KnowledgeError
 from fedsiege.rng import generator
 from fedsiege.updates import UpdateBatch
 from tests.conformance.catalogue import ATTACKS, label
+from tests.deadline import within
 from tests.trees import fingerprint, read, write
-from tests.worlds import World
+from tests.worlds import Diverging, World
 
 COALITION = np.arange(100, 112)
 PRESENT = np.array([107, 101, 110])
@@ -94,6 +95,20 @@ def test_state_survives_writing_and_reading(attack: Attack, tmp_path: Path) -> N
             uploads.append(crafted)
         ends.append(fingerprint([uploads, state]))
     assert ends[0] == ends[1]
+
+
+@every
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("lost", [(103, 1003), (101,), (*COALITION, 1003)], ids=["absent", "present", "all"])
+def test_clients_that_have_diverged_spoil_no_upload_but_their_own(
+    attack: Attack, lost: tuple[int, ...], value: float
+) -> None:
+    world = Diverging(lost=lost, value=value)
+    with within(60):
+        crafted = one(attack, world)
+    crafted.check(world.spec)
+    np.testing.assert_array_equal(crafted.clients, PRESENT)
+    assert crafted.usable[~np.isin(PRESENT, lost)].all()
 
 
 @every

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from fedsiege.attacks.base import AttackView, Knowledge
-from fedsiege.attacks.craft import repeat, uploads
+from fedsiege.attacks.craft import repeat, sound, uploads
 from fedsiege.attacks.rays import inner
 from fedsiege.attacks.search import best, climb, peak
 from fedsiege.attacks.wrapper import Wrapper
@@ -40,7 +40,8 @@ class Adaptive(Wrapper):
     is much cheaper with them, at most ``steps`` + 2 questions about the malicious uploads only. Algorithm 3 of
     FedREDefense is this search on [1, 5); see ``adaptive-labelflip``.
 
-    An upload for which nothing is found goes out as the wrapped attack made it.
+    An upload for which nothing is found goes out as the wrapped attack made it. Means are of uploads that the server
+    does not throw away unread: one client that has diverged is no measure of the others.
 
     Reference: Xie et al., FedREDefense, ICML 2024, Algorithm 3; Yang et al., A Learning-Based Attack Framework, 2024
     (arXiv 2407.15267), for attacks that know the aggregation rule; the search and its measure are our own.
@@ -104,9 +105,11 @@ class Adaptive(Wrapper):
 
     def _together(self, crafted: UpdateBatch, view: AttackView) -> UpdateBatch:
         """Move all uploads to the strongest position among those asked about."""
-        benign = view.benign()
-        mean = _mean(benign) if benign.n else {name: block.scale(np.zeros(1)) for name, block in _mean(crafted).items()}
-        line = {name: block.add(mean[name].scale(-np.ones(1))) for name, block in _mean(crafted).items()}
+        benign, aimed = sound(view.benign()), sound(crafted)
+        if not aimed.n:
+            return crafted
+        mean = _mean(benign) if benign.n else {name: block.scale(np.zeros(1)) for name, block in _mean(aimed).items()}
+        line = {name: block.add(mean[name].scale(-np.ones(1))) for name, block in _mean(aimed).items()}
         start = _along(mean, line)
         counts: dict[float, int] = {}
         gains: dict[float, float] = {}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
+from fedsiege.attacks.craft import known
 from fedsiege.attacks.kmeans import lloyd
 from fedsiege.capabilities import Capability
 from fedsiege.checks import is_count, is_real, require
@@ -109,7 +110,7 @@ class ClusterAttack(AttackBase):
         """Replace the item block of each malicious upload (Equation 3) and adapt K (Algorithm 1)."""
         item_block = view.spec.item_table
         assert item_block is not None
-        honest = view.honest(view.pool(limit=view.cohort)).blocks[item_block.name]
+        honest = known(view).blocks[item_block.name]
         assert isinstance(honest, RowBlock)
         mean, std = self.bound(honest)
         table = view.model.table(item_block.name)

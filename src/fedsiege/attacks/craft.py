@@ -42,14 +42,27 @@ def same_for_all(like: UpdateBatch, delta: Delta) -> UpdateBatch:
     return uploads(like, {name: repeat(block, like.n) for name, block in delta.items()})
 
 
+def sound(updates: UpdateBatch) -> UpdateBatch:
+    """Return the uploads without those of clients that have diverged, which the server throws away unread."""
+    return updates.select(updates.usable)
+
+
+def known(view: AttackView) -> UpdateBatch:
+    """Return the coalition's honest updates that an attacker can reckon with; needs ``Knowledge.COALITION``.
+
+    They are those of as many malicious clients as a cohort holds (or all, if there are fewer), sampled in
+    this round or not. Clients that have diverged are left out, and if all have, nothing is left.
+    """
+    return sound(view.honest(view.pool(limit=view.cohort)))
+
+
 def coalition(view: AttackView) -> tuple[Delta, Delta]:
     """Return mean and standard deviation of the coalition's honest updates; needs ``Knowledge.COALITION``.
 
-    They are those of as many malicious clients as a cohort holds (or all, if there are fewer), sampled in
-    this round or not. Rows that none of them touches have no entry, so a crafted upload leaves them
-    untouched.
+    They are those of `known`; if that is nothing, dense blocks are NaN. Rows that none of them touches have no
+    entry, so a crafted upload leaves them untouched.
     """
-    return view.honest(view.pool(limit=view.cohort)).moments()
+    return known(view).moments()
 
 
 def each(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
-from fedsiege.attacks.craft import repeat, same_for_all, values_of, with_values
+from fedsiege.attacks.craft import known, repeat, same_for_all, values_of, with_values
 from fedsiege.attacks.rays import Ray
 from fedsiege.checks import is_real, require
 from fedsiege.learners.base import State
@@ -109,12 +109,15 @@ class FangKrum(AttackBase):
         require(ok, "fang-krum.epsilon", self.epsilon, "a finite number of at least 0")
 
     def search(self, contest: Contest, ray: Ray, limit: int) -> float:
-        """Return λ for at most `limit` copies of the crafted update."""
+        """Return λ for at most `limit` copies of the crafted update, 0 where the bound is not finite."""
         far = 0.0
         if ray.length == 0:
             return far
         for copies in range(1, limit + 1):
             far = contest.bound(ray, copies)
+            if not math.isfinite(far):
+                # Halving would never end.
+                return 0.0
             while not contest.won(ray.sq_distances(far), copies):
                 if far / 2 < self.threshold:
                     break
@@ -125,7 +128,9 @@ class FangKrum(AttackBase):
 
     def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
         """Replace every upload by a step against the honest direction."""
-        honest = view.honest(view.pool(limit=view.cohort))
+        honest = known(view)
+        if not honest.n:
+            return updates, state
         weights = np.full(honest.n, 1 / honest.n)
         against = {
             name: with_values(block, -values_of(block).sign()) for name, block in honest.weighted_sum(weights).items()

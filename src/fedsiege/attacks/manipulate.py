@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
-from fedsiege.attacks.craft import check_direction, combined, same_for_all, towards, values_of, with_values
+from fedsiege.attacks.craft import check_direction, combined, known, same_for_all, towards, values_of, with_values
 from fedsiege.attacks.rays import Ray
 from fedsiege.checks import is_real, require
 from fedsiege.learners.base import State
@@ -60,7 +60,9 @@ class Manipulation(AttackBase):
 
     def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
         """Replace every upload by the moved mean."""
-        honest = view.honest(view.pool(limit=view.cohort))
+        honest = known(view)
+        if not honest.n:
+            return updates, state
         mean, std = honest.moments()
         sign = towards(self.direction)
         along = {name: with_values(block, sign * values_of(block)) for name, block in std.items()}

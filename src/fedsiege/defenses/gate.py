@@ -7,9 +7,9 @@ import numpy as np
 from fedsiege.defenses.base import Defense, DefenseView, Outcome, Verdicts
 from fedsiege.learners.base import State
 from fedsiege.updates import UpdateBatch
+from fedsiege.updates.batch import LARGEST
 
-LARGEST = 1e15
-"""Norm above which an upload counts as non-finite: its square would overflow float32 sums."""
+__all__ = ["LARGEST", "guarded_step"]
 
 
 def guarded_step(defense: Defense, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
@@ -17,9 +17,7 @@ def guarded_step(defense: Defense, updates: UpdateBatch, state: State, view: Def
 
     With no upload left the outcome has no aggregate, so the model stays as it is, and the state is unchanged.
     """
-    # The norm of an upload with a NaN or an infinity is neither finite nor small, so it alone decides.
-    with np.errstate(over="ignore", invalid="ignore"):
-        usable = updates.norms < LARGEST
+    usable = updates.usable
     if usable.all() and updates.n:
         return defense.step(updates, state, view)
     n = updates.n

@@ -20,6 +20,9 @@ Delta = Mapping[str, Block]
 
 NEAR = 1e-3
 
+LARGEST = 1e15
+"""Norm above which an upload counts as non-finite: its square would overflow float32 sums."""
+
 
 def _norms(updates: UpdateBatch) -> np.ndarray:
     return np.sqrt(sum((block.sq_norms() for block in updates.blocks.values()), np.zeros(updates.n)))
@@ -166,6 +169,13 @@ class UpdateBatch:
         for block in self.blocks.values():
             ok &= block.finite()
         return ok
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Whether each upload is finite and no longer than float32 sums bear (`LARGEST`), bool ``(n,)``."""
+        # The norm of an upload with a NaN or an infinity is neither finite nor small, so it alone decides.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.norms < LARGEST
 
     @cached_property
     def gram(self) -> np.ndarray:
