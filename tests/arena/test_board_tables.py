@@ -94,7 +94,8 @@ def test_flags_are_footnotes() -> None:
     assert "told the number of attackers: krum" in text
     tex = latex(made)
     assert r"\textbf{krum}\textsuperscript{a,b}" in tex
-    assert r"\textsuperscript{a} the defense rejects more than 20 \% of honest uploads." in tex
+    words = r"the defense rejects more than 20 \% of honest uploads, or expels as many honest clients."
+    assert rf"\textsuperscript{{a}} {words}" in tex
 
 
 def test_a_clean_run_outside_the_band_is_marked_in_its_cell() -> None:

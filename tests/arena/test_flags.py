@@ -94,6 +94,22 @@ class TestRejects:
         for pooled in ({}, {"FPR_pooled": math.nan}):
             assert rejects_honest([record("fang", "krum", 0, 0.5, detection={"FPR": 0.3, **pooled})])
 
+    def test_whom_a_defense_expels(self) -> None:
+        # Half of all honest clients expelled in round 1 of 500: over the uploads that were made it is next to nothing.
+        for share, flagged in ((0.2, False), (0.5, True)):
+            runs = [record("fang", "redefense", 3, 0.5, detection={"FPR_pooled": 0.002, "FPR_final": share})]
+            flag = rejects_honest(runs)
+            assert (flag is not None) == flagged
+        assert flag is not None
+        assert "seed 3: 50 % of clients, expelled" in flag.message
+
+    def test_the_larger_share_is_named(self) -> None:
+        flag = rejects_honest([record("fang", "afa", 0, 0.5, detection={"FPR": 0.4, "FPR_final": 0.3})])
+        assert flag is not None
+        assert "seed 0: 40 % of uploads" in flag.message
+        nothing = {"FPR": 0.1, "FPR_final": math.nan}
+        assert rejects_honest([record("fang", "afa", 0, 0.5, detection=nothing)]) is None
+
     def test_without_detection(self) -> None:
         assert rejects_honest([record("fang", "krum", 0, 0.5, detection={})]) is None
         assert rejects_honest([record("fang", "krum", 0, 0.5, detection={"FPR": math.nan})]) is None

@@ -18,7 +18,7 @@ from fedsiege.report.boards import Leaderboards, leaderboards
 from fedsiege.report.collect import collect
 from fedsiege.report.leaderboard import columns
 from fedsiege.report.leaderboard import section as leaderboard
-from fedsiege.report.leaderboard_detail import seconds
+from fedsiege.report.leaderboard_detail import detail, seconds
 from fedsiege.report.page import render
 from tests.report.carded import CARD, SEEDS, value, write_card, write_cell
 from tests.report.fakes import write_run
@@ -169,6 +169,18 @@ def test_the_legend_explains_every_flag(html: str) -> None:
     assert set(marks.NAMES) == set(RULES)
     assert "No flag was raised. Checks that could not be made" in marks.legend([])
     assert "a new one" in marks.legend([Flag("new", "a new one")])
+
+
+def test_whom_a_defense_expels_stands_beside_the_rates_of_uploads(found: Leaderboards) -> None:
+    board = found.boards[0]
+    row = next(r for r in board.rows if r.defense == "krum")
+    text = detail(board, row, found.places)
+    assert "expelled" not in text
+    rates = {"FPR": 0.015, "FPR_final": 0.286, "FNR": 1.0, "FNR_final": 0.0}
+    for expelled, said in ((rates, 1), ({**rates, "FPR_final": NAN, "FNR_final": NAN}, 0)):
+        text = detail(board, replace(row, clean=replace(row.clean, detection=expelled)), found.places)
+        assert text.count('data-label="honest rejected">1.5%<small>28.6% expelled</small>') == said
+        assert text.count('data-label="malicious accepted">100.0%<small>0.0% never expelled</small>') == said
 
 
 def test_a_cell_opens_into_corners_commands_and_its_curve(html: str, found: Leaderboards) -> None:

@@ -24,7 +24,7 @@ NOISE = "gaussian"
 CONTROL = "noise("
 """How the name of an attack's control begins, noise of the same norm as its uploads."""
 HONEST_LIMIT = 0.2
-"""Largest share of honest uploads that a defense may reject without a flag."""
+"""Largest share of honest uploads that a defense may reject, or of honest clients that it may expel, without a flag."""
 DEVIATIONS = 6.0
 """Robust standard deviations that the last round may lie from the median: one of 470 runs of normal noise lies further,
 and more of them collapse by `STEEP` where the noise is as large as the score."""
@@ -39,7 +39,7 @@ FEWEST = 5
 RULES: Mapping[str, str] = {
     "band": "the clean run lies outside the card's reference band",
     "noise": "the attack is not shown to do more than random noise",
-    "rejects": "the defense rejects more than 20 % of honest uploads",
+    "rejects": "the defense rejects more than 20 % of honest uploads, or expels as many honest clients",
     "nonfinite": "non-finite values",
     "unstable": "the last round lies far from the median of the last ten",
     "unadapted": "never faced, under every seed, an adaptive attack of the card that does no less than what it adapts",
@@ -107,16 +107,19 @@ def only_noise(attack: Mapping[int, float], noise: Mapping[int, float]) -> Flag 
 
 
 def rejects_honest(records: Sequence[Record]) -> Flag | None:
-    """Flag a defense that rejects more than 20 % of the honest uploads of a run.
+    """Flag a defense that rejects more than 20 % of the honest uploads of a run, or expels so many honest clients.
 
-    The share is ``FPR_pooled``, over all uploads of the run; where it is missing ``FPR``, the mean over rounds.
+    The share of uploads is ``FPR_pooled``, over all uploads of the run; where it is missing ``FPR``, the mean over
+    rounds. Whom a defense expels makes no more uploads and soon counts for nothing there; so ``FPR_final``, the share
+    of clients, is looked at too, and the larger of the two decides.
     """
     found = {}
     for record in records:
-        shares = [record.detection.get(name, math.nan) for name in ("FPR_pooled", "FPR")]
-        share = next((s for s in shares if not math.isnan(s)), 0.0)
-        if share > HONEST_LIMIT:
-            found[record.seed] = f"{100 * share:.4g} %"
+        known = {name: rate for name, rate in record.detection.items() if not math.isnan(rate)}
+        rejected, expelled = known.get("FPR_pooled", known.get("FPR", 0.0)), known.get("FPR_final", 0.0)
+        if max(rejected, expelled) > HONEST_LIMIT:
+            what = "of uploads" if rejected >= expelled else "of clients, expelled"
+            found[record.seed] = f"{100 * max(rejected, expelled):.4g} % {what}"
     return Flag("rejects", f"{RULES['rejects']} ({_listed(found)})") if found else None
 
 

@@ -17,6 +17,9 @@ def per_round(rounds: np.ndarray, malicious: np.ndarray, accepted: np.ndarray, c
     Definitions of Xie et al. (FedREDefense, ICML 2024), appendix A.4, averaged over rounds (ADACC, AFPR and AFNR
     there); a rate is left out of the mean in rounds where its denominator is zero.
 
+    Only uploads that were made count: a client that is expelled drops out of numerator and denominator with its
+    last upload. `final` counts clients.
+
     Parameters
     ----------
     rounds : numpy.ndarray

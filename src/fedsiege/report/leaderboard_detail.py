@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,12 @@ def wins(row: Row, attack: str) -> bool:
     return attack in row.wins
 
 
+def _judged(detection: Mapping[str, float], name: str, clients: str) -> str:
+    """Return a rate over uploads and, of a defense that expels, below it that over clients at the end."""
+    final = detection.get(f"{name}_final")
+    return rate(detection.get(name)) + (f"<small>{rate(final)} {clients}</small>" if known(final) else "")
+
+
 def _cells(board: Board, row: Row, places: Places) -> str:
     """Return every cell of a row as a table."""
     open_ = undefended(board, row)
@@ -75,8 +82,8 @@ def _cells(board: Board, row: Row, places: Places) -> str:
             f'<td role="cell" data-label="{escape(board.metric)}">{score(mark.value, wins(row, attack))}</td>'
             f'<td role="cell" data-label="change">{loss or MISSING}<small>{bounds}</small></td>'
             f'<td role="cell" data-label="no defense">{score(without.value) if without else MISSING}</td>'
-            f'<td role="cell" data-label="honest rejected">{rate(mark.detection.get("FPR"))}</td>'
-            f'<td role="cell" data-label="malicious accepted">{rate(mark.detection.get("FNR"))}</td>'
+            f'<td role="cell" data-label="honest rejected">{_judged(mark.detection, "FPR", "expelled")}</td>'
+            f'<td role="cell" data-label="malicious accepted">{_judged(mark.detection, "FNR", "never expelled")}</td>'
             f'<td role="cell" data-label="flags">{_why(mark)}</td>'
             f'<td role="cell" data-label="again" class="again">{_repeat(mark, metric, places)}</td></tr>'
         )
