@@ -189,6 +189,17 @@ def test_training_learns_and_scores_are_those_of_the_test_pictures() -> None:
     assert scores["ASR"] == (1.0 if blank == 1 else 0.0)
 
 
+def test_a_model_of_nan_predicts_nothing() -> None:
+    made = learner()
+    sound, broken = view(made), view(made)
+    for name in made.spec.names:
+        broken.param(name).fill_(torch.nan)
+    goal = Goal(0)
+    assert made.evaluate(broken, EVERYONE, (), 1, goal)["test"] == {"TACC": 0.0, "ASR": 0.0}
+    alone = made.evaluate(sound, EVERYONE, (), 1, goal)
+    assert made.vote([broken, sound, broken], goal) == alone
+
+
 def test_the_network_is_drawn_from_the_seed_alone() -> None:
     torch.manual_seed(5)
     first = learner().init()

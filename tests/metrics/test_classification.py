@@ -9,17 +9,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsiege.metrics.classification import accuracy, success, vote
+from fedsiege.metrics.classification import accuracy, classify, success, vote
 
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=12)
 
 
-@given(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=1, max_size=7))
+def test_a_row_with_a_nan_has_no_class() -> None:
+    nan, inf = math.nan, math.inf
+    logits = torch.tensor([[nan, nan], [0.0, nan], [1.0, 2.0], [-inf, -inf], [inf, 0.0], [3.0, 3.0]])
+    found = classify(logits)
+    assert found.dtype == torch.int64
+    assert found.tolist() == [-1, -1, 1, 0, 0, int(logits[5].argmax())]
+    assert accuracy(found[:2], torch.tensor([0, 1])) == 0.0
+    assert success(found[:2], torch.tensor([1, 1]), 0) == 0.0
+
+
+@given(st.lists(st.lists(st.integers(-1, 3), min_size=6, max_size=6), min_size=1, max_size=7))
 def test_the_vote_is_the_most_common_class_and_the_lowest_of_equals(models: list[list[int]]) -> None:
     got = vote([torch.tensor(m) for m in models], 4).tolist()
     for place, winner in enumerate(got):
-        counts = Counter(m[place] for m in models)
-        assert winner == min(counts, key=lambda c: (-counts[c], c))
+        counts = Counter(m[place] for m in models if m[place] >= 0)
+        assert winner == min(counts, key=lambda c: (-counts[c], c), default=-1)
 
 
 @given(LABELS, st.data(), st.integers(0, 3), st.one_of(st.none(), st.integers(0, 3)))

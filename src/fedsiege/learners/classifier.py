@@ -26,7 +26,7 @@ from fedsiege.learners.base import (
 )
 from fedsiege.learners.fused import fused
 from fedsiege.learners.local_sgd import Params, Shard, all_at_once, one_by_one
-from fedsiege.metrics.classification import accuracy, success, vote
+from fedsiege.metrics.classification import accuracy, classify, success, vote
 from fedsiege.rng import generator, key
 from fedsiege.updates import BlockSpec, DenseBlock, ModelSpec, UpdateBatch
 
@@ -275,7 +275,7 @@ class Classifier:
         return self._virtual
 
     def _predictor(self, model: ModelView) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return what maps inputs to predicted classes under `model`."""
+        """Return what maps inputs to predicted classes under `model`, −1 for none."""
         own = dict(self.module.named_parameters())
         with torch.no_grad():
             for name, p in own.items():
@@ -285,7 +285,7 @@ class Classifier:
             training = [part for part in self.quick.modules() if part.training]
             self.quick.eval()
             with torch.no_grad():
-                found = torch.cat([self.quick(part).argmax(1) for part in x.split(SCORED)])
+                found = torch.cat([classify(self.quick(part)) for part in x.split(SCORED)])
             for part in training:
                 part.training = True
             return found

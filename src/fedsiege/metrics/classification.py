@@ -6,16 +6,26 @@ from collections.abc import Sequence
 
 import torch
 
+NONE = -1
+"""What is predicted where nothing is: it is no class, so neither right nor an attacker's target."""
+
+
+def classify(logits: torch.Tensor) -> torch.Tensor:
+    """Return the class of the largest logit, int64 ``(samples,)``; −1 where one of ``(samples, classes)`` is NaN."""
+    return logits.argmax(1).where(~logits.isnan().any(1), NONE)
+
 
 def vote(predictions: Sequence[torch.Tensor], classes: int) -> torch.Tensor:
     """Return the class that most models predict, int64 ``(samples,)``; of equal counts the lower class.
+
+    A model that predicts nothing (−1) has no vote; where none has one, the result is −1.
 
     Reference: Cao et al., FLCert, IEEE TIFS 2022, section IV.
 
     Parameters
     ----------
     predictions : sequence of torch.Tensor
-        int64 ``(samples,)`` of each model, at least one.
+        int64 ``(samples,)`` of each model, at least one; see `classify`.
     classes : int
         Number of classes.
     """
@@ -23,10 +33,11 @@ def vote(predictions: Sequence[torch.Tensor], classes: int) -> torch.Tensor:
         return predictions[0]
     counts = torch.zeros(predictions[0].numel(), classes, dtype=torch.int64, device=predictions[0].device)
     for labels in predictions:
-        counts.scatter_add_(1, labels[:, None], torch.ones_like(labels)[:, None])
-    best = counts == counts.max(1, keepdim=True).values
+        cast = labels != NONE
+        counts.scatter_add_(1, labels.where(cast, 0)[:, None], cast.long()[:, None])
+    most = counts.max(1, keepdim=True).values
     # argmax leaves open which of several equal entries it returns; so count the classes before the first best one.
-    return (best.cumsum(1) == 0).sum(1)
+    return ((counts == most).cumsum(1) == 0).sum(1).where(most[:, 0] > 0, NONE)
 
 
 def accuracy(predicted: torch.Tensor, labels: torch.Tensor) -> float:
