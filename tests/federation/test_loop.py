@@ -12,11 +12,14 @@ import torch
 from fedsiege.arena.pairs import unheeded
 from fedsiege.arena.runs import assemble, granted_norm
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
+from fedsiege.attacks.fed_attack import FedAttack
+from fedsiege.attacks.label_flip import LabelFlip
 from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts
 from fedsiege.defenses.none import FedAvg
 from fedsiege.errors import ConfigError, KnowledgeError, UploadError
 from fedsiege.federation.loop import Federation, FederationConfig
 from fedsiege.learners.base import State
+from fedsiege.learners.contrastive import ContrastiveTask
 from fedsiege.updates import UpdateBatch
 from tests.small import small
 
@@ -83,6 +86,8 @@ def test_only_malicious_uploads_differ_from_an_honest_round() -> None:
         view.benign()
     with pytest.raises(KnowledgeError):
         _ = view.model
+    with pytest.raises(KnowledgeError, match="not malicious"):
+        view.task(np.arange(60), ContrastiveTask())
 
 
 def test_an_omniscient_attack_sees_exactly_the_benign_uploads_and_its_pool() -> None:
@@ -107,6 +112,62 @@ def test_an_omniscient_attack_sees_exactly_the_benign_uploads_and_its_pool() -> 
     fed = with_attack(Omniscient())
     for _ in range(3):
         fed.step()
+
+
+def test_only_members_of_the_coalition_can_be_asked() -> None:
+    @dataclass(frozen=True)
+    class Nosy(AttackBase):
+        name: ClassVar[str] = "nosy"
+        knowledge: ClassVar[Knowledge] = Knowledge.COALITION
+
+        def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+            benign = np.setdiff1d(np.arange(60), view.coalition)[[1, 4]]
+            named = f"clients {benign[0]}, {benign[1]} would upload"
+            for ask in (view.honest, lambda clients: view.task(clients, ContrastiveTask())):
+                with pytest.raises(KnowledgeError, match=named):
+                    ask(np.append(view.coalition, benign))
+                assert ask(view.coalition).n == view.coalition.size
+            return updates, state
+
+    with_attack(Nosy()).step()
+
+
+def test_an_attacker_reads_the_model_and_nothing_else_of_the_servers() -> None:
+    @dataclass(frozen=True)
+    class Reader(AttackBase):
+        name: ClassVar[str] = "reader"
+        knowledge: ClassVar[Knowledge] = Knowledge.MODEL
+
+        def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+            seen.append(view.model)
+            torch.testing.assert_close(view.model.table("items"), fed.model.table("items"))
+            torch.testing.assert_close(view.model.param("items"), fed.model.param("items"))
+            return updates, state
+
+    seen: list[object] = []
+    fed = with_attack(Reader())
+    fed.step()
+    for name in ("look_ahead", "tables", "moments", "apply", "state"):
+        assert hasattr(fed.model, name)
+        assert not hasattr(seen[0], name)
+
+
+@pytest.mark.parametrize("model", ["mf", "sasrec"])
+def test_poisoned_data_may_depend_on_the_model_only_if_that_is_declared(model: str) -> None:
+    @dataclass(frozen=True)
+    class Blind(FedAttack):
+        name: ClassVar[str] = "blind"
+        knowledge: ClassVar[Knowledge] = Knowledge.NONE
+
+    base = federation(defense="none", model={"name": model, "dim": 8})
+    config = FederationConfig(rounds=5, cohort=12, malicious=0.3)
+    for attack in (Blind(), FedAttack(), LabelFlip()):
+        fed = Federation(base.learner, attack, FedAvg(), config, base.model.config, 0)
+        if attack.name == "blind":
+            with pytest.raises(KnowledgeError, match="'model' but declares 'own data'"):
+                fed.step()
+        else:
+            assert fed.step().malicious.any()
 
 
 def test_an_attack_may_not_speak_for_others_nor_change_shapes() -> None:

@@ -7,11 +7,12 @@ An attack declares its knowledge; the simulator hands it an `AttackView` with ex
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
 from fedsiege.capabilities import Capability
 from fedsiege.errors import KnowledgeError, UploadError
@@ -41,6 +42,45 @@ class Knowledge(Flag):
 
 def _refuse(*_: object) -> UpdateBatch:
     raise KnowledgeError("this view grants nothing")
+
+
+def _check(level: Knowledge, grants: Knowledge) -> None:
+    if level not in grants:
+        raise KnowledgeError(
+            f"the attack asked for {level.words!r} but declares {grants.words!r}; add it to the attack's `knowledge`"
+        )
+
+
+class ShownModel:
+    """The broadcast model as an attacker reads it: a `ModelView`, and nothing of the server's besides.
+
+    Parameters
+    ----------
+    model : ModelView
+        The model; it is read where it is, not copied.
+    grants : Knowledge
+        What the attack declares. Without ``Knowledge.MODEL`` every reading is refused (KnowledgeError).
+    """
+
+    def __init__(self, model: ModelView, grants: Knowledge) -> None:
+        self._model, self._grants = model, grants
+
+    def table(self, name: str, rows: np.ndarray | None = None) -> torch.Tensor:
+        """Return the whole table `name`; see `ModelView.table`."""
+        _check(Knowledge.MODEL, self._grants)
+        return self._model.table(name, rows)
+
+    def param(self, name: str) -> torch.Tensor:
+        """Return a dense parameter."""
+        _check(Knowledge.MODEL, self._grants)
+        return self._model.param(name)
+
+
+def held(data: Held, grants: Knowledge, coalition: np.ndarray) -> Held:
+    """Return what malicious clients hold as an attack that declares `grants` may read it."""
+    if isinstance(data, LocalData):
+        data = replace(data, model=ShownModel(data.model, grants))
+    return replace(data, coalition=coalition)
 
 
 @dataclass(frozen=True)
@@ -94,10 +134,14 @@ class AttackView:
     _rehearse: Callable[[UpdateBatch], Rehearsal] | None = None
 
     def _require(self, level: Knowledge) -> None:
-        if level not in self.grants:
+        _check(level, self.grants)
+
+    def _require_members(self, clients: np.ndarray) -> None:
+        others = np.setdiff1d(clients, self.coalition)
+        if others.size:
             raise KnowledgeError(
-                f"the attack asked for {level.words!r} but declares {self.grants.words!r}; "
-                f"add it to the attack's `knowledge`"
+                f"the attack asked what clients {', '.join(map(str, others.tolist()))} would upload, which are not "
+                f"malicious; ask for members of `view.coalition`"
             )
 
     def rng(self, *where: int) -> np.random.Generator:
@@ -109,7 +153,7 @@ class AttackView:
         """The broadcast model; needs ``Knowledge.MODEL``."""
         self._require(Knowledge.MODEL)
         assert self._model is not None
-        return self._model
+        return ShownModel(self._model, self.grants)
 
     def pool(self, limit: int | None = None) -> np.ndarray:
         """Return ids of the coalition: those present first, then others by lot, at most `limit`."""
@@ -119,12 +163,26 @@ class AttackView:
         return np.concatenate([self.present, others])[:limit]
 
     def honest(self, clients: np.ndarray) -> UpdateBatch:
-        """Return what members of the coalition would upload honestly; needs ``Knowledge.COALITION``."""
+        """Return what members of the coalition would upload honestly; needs ``Knowledge.COALITION``.
+
+        Raises
+        ------
+        KnowledgeError
+            If the level is not declared, or one of `clients` is not malicious.
+        """
         self._require(Knowledge.COALITION)
+        self._require_members(clients)
         return self._train(clients)
 
     def task(self, clients: np.ndarray, task: ItemTask) -> UpdateBatch:
-        """Return what an extra local objective alone would make members upload (own data and code)."""
+        """Return what an extra local objective alone would make members upload (own data and code).
+
+        Raises
+        ------
+        KnowledgeError
+            If one of `clients` is not malicious.
+        """
+        self._require_members(clients)
         return self._task(clients, task)
 
     def benign(self) -> UpdateBatch:

@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 import numpy as np
 import torch
 
-from fedsiege.attacks.base import Attack, AttackView, Knowledge, Rehearsal
+from fedsiege.attacks.base import Attack, AttackView, Knowledge, Rehearsal, held
 from fedsiege.checks import is_count, require
 from fedsiege.defenses.base import Defense, DefenseView, heeded
 from fedsiege.defenses.gate import LARGEST, guarded_step
@@ -198,8 +198,8 @@ class Federation:
         """Local training of the cohort; client-side halves bind honest clients, data poisoning the others."""
         poison = None
         if self.attack.poisons_data and bad.any():
-            rng = generator(self.seed, "poison", round_)
-            poison = lambda data: self.attack.poison(replace(data, coalition=self.coalition), rng)  # noqa: E731
+            rng, level = generator(self.seed, "poison", round_), self.attack.knowledge
+            poison = lambda data: self.attack.poison(held(data, level, self.coalition), rng)  # noqa: E731
         task = self.half.task if self.half else None
         job = Job(cohort, round_, task, ~bad, poison, bad, commit=False)
         trained = self.learner.train(model, job)

@@ -58,7 +58,7 @@ class LocalData:
     users : torch.Tensor
         Float ``(n, dim)``: the clients' user vectors under the current model.
     model : ModelView
-        The model that the server has sent.
+        The model that the server has sent; an attack reads it only if it declares ``Knowledge.MODEL``.
     num_items : int
         Size of the catalog.
     coalition : numpy.ndarray or None
