@@ -73,6 +73,20 @@ def test_no_gradient_exceeds_the_bound_of_a_crafty_size() -> None:
     assert float(norms.min()) >= mean * (1 - 1e-5)
 
 
+@pytest.mark.parametrize("options", [{"rescale": True}, {"as_published": True}, {}], ids=str)
+def test_an_item_on_its_centroid_gets_no_gradient(options: dict) -> None:
+    # As many clusters as items: each item is its own centroid. The bound is far above 4.
+    world = World(scale=100.0, items=12)
+    crafted, _, view = run(ClusterAttack(clusters=12, norms="all", **options), world, np.array([3, 21]))
+    assert expected_bound(world, view, True)[0] > 4
+    assert not crafted.blocks["items"].dense().any()
+    # Next to a centroid, where the norm is hardly a number any more, the gradient still has its bound at most.
+    near = torch.tensor([[[0.0, 1e-38], [0.0, 3e-39], [3.0, 4.0]]])
+    clipped = ClusterAttack(**options)._clip(near, torch.full((1, 3), 5.0)).dense()
+    assert clipped.isfinite().all()
+    assert float(clipped.norm(dim=2).max()) == 5.0
+
+
 def reference_adapt(losses: list[float], attack: ClusterAttack) -> list[int]:
     """Algorithm 1, line by line."""
     k, history = attack.clusters, []

@@ -128,10 +128,10 @@ class ClusterAttack(AttackBase):
         return mean + self.spread * std * torch.from_numpy(draws)
 
     def _clip(self, gradient: torch.Tensor, limit: torch.Tensor) -> RowBlock:
-        norms = gradient.norm(dim=2).clamp(min=torch.finfo(gradient.dtype).tiny)
-        factor = limit / norms
-        if not (self.rescale or self.as_published):
-            factor = factor.clamp(max=1.0)
+        numbers = torch.finfo(gradient.dtype)
+        factor = limit / gradient.norm(dim=2).clamp(min=numbers.tiny)
+        # An item on its centroid has a gradient of zero, which no factor changes but infinity.
+        factor = factor.clamp(max=numbers.max if self.rescale or self.as_published else 1.0)
         return RowBlock.from_dense(-(gradient * factor[:, :, None]))
 
     def _adapt(self, state: State, loss: float) -> State:
