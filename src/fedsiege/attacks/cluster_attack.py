@@ -40,8 +40,8 @@ class ClusterAttack(AttackBase):
     bounds : tuple of int
         Smallest and largest K.
     threshold : int
-        R, ≥ 1: K changes when rises and falls of the smoothed loss differ by more than this. Then the moving average
-        starts anew as well as the counts (Algorithm 1 resets the counts alone): losses of another K do not compare.
+        R, ≥ 1: K changes when rises and falls of the smoothed loss differ by more than this. Then the counts and t
+        start from 0 (Algorithm 1, lines 9 and 13), and with t the moving average: losses of another K do not compare.
     decay : float
         β of the moving average, in [0, 1).
     spread : float
