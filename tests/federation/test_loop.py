@@ -14,6 +14,7 @@ from fedsiege.arena.runs import assemble, granted_norm
 from fedsiege.attacks.base import AttackBase, AttackView, Knowledge
 from fedsiege.attacks.fed_attack import FedAttack
 from fedsiege.attacks.label_flip import LabelFlip
+from fedsiege.attacks.none import NoAttack
 from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts
 from fedsiege.defenses.none import FedAvg
 from fedsiege.errors import ConfigError, KnowledgeError, UploadError
@@ -230,6 +231,54 @@ def test_fl_wbc_perturbs_honest_uploads_only() -> None:
 def test_the_defense_is_told_a_count_only_if_granted() -> None:
     assert federation().told() is None
     assert federation(federation={"tell_defense": True}).told() == 3
+
+
+@pytest.mark.parametrize(
+    ("attackers", "expelled", "told"),
+    [
+        # 12 of 60 clients are malicious, and 12 are drawn: 12 · 12 / 60 is 2.4.
+        (None, 0, 3), (None, 9, 1), (None, 12, 0),
+        (3, 0, 3), (3, 9, 3), (3, 10, 2), (3, 12, 0), (12, 0, 12), (12, 7, 5),
+    ],
+)  # fmt: skip
+def test_attackers_that_were_expelled_are_not_told_of(attackers: int | None, expelled: int, told: int) -> None:
+    @dataclass(frozen=True)
+    class Listener(FedAvg):
+        name: ClassVar[str] = "listener"
+
+        @property
+        def heeds(self) -> frozenset[str]:  # type: ignore[override]
+            return frozenset({"count"})
+
+        def step(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Outcome, State]:
+            heard.append(view.told)
+            return super().step(updates, state, view)
+
+    heard: list[int | None] = []
+    base = federation(defense="none")
+    config = FederationConfig(rounds=5, cohort=12, malicious=0.2, attackers=attackers, tell_defense=True)
+    fed = Federation(base.learner, NoAttack(), Listener(), config, base.model.config, 0)
+    at_first = fed.told()
+    fed.expelled[fed.coalition[:expelled]] = True
+    fed.step()
+    assert heard == [told]
+    # What a result says was granted does not depend on when it is asked.
+    assert fed.told() == at_first == (3 if attackers is None else attackers)
+
+
+def test_honest_clients_that_were_expelled_leave_more_attackers_to_a_cohort() -> None:
+    fed = federation(federation={"tell_defense": True})
+    fed.expelled[np.setdiff1d(np.arange(60), fed.coalition)[:40]] = True
+    # 12 of the 20 that are left.
+    assert fed.told(12) == 8
+    assert fed.told(5) == 3
+
+
+def test_more_attackers_than_there_are_cannot_be_told_of() -> None:
+    fed = federation(federation={"tell_defense": True, "malicious": 0.05, "attackers": 6})
+    assert fed.cohort(1).size == 9
+    assert fed.told() == fed.told(9) == 3
+    assert federation(federation={"tell_defense": True, "malicious": 0.0, "attackers": 12}).told() == 0
 
 
 def test_so_many_attackers_sit_in_every_cohort_where_that_is_fixed() -> None:

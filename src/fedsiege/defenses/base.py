@@ -45,7 +45,8 @@ class DefenseView:
         Learning rate of the server's optimizer.
     told : int or None
         How many of this cohort's clients may be malicious, if the threat model grants that and the defense heeds
-        ``"count"``, else None.
+        ``"count"``, else None. It is the count in the whole cohort, before other filters: a defense behind some may
+        be left with fewer.
     root : callable, optional
         Given a number of samples: the update that training on so many clean samples of the server's own would
         make from the current model; None where the model does not provide ``"root"``.

@@ -42,9 +42,9 @@ class FederationConfig:
         different `malicious` up to this share are scored on the same clients.
     tell_defense : bool
         Whether the defense is told how many malicious clients the coalition can bring to a cohort on average,
-        rounded up. Off unless a threat model grants it. Told are defenses that heed a number (`krum` and `multikrum`
-        without `byzantine`, `trimmedmean` with ``trim: null``, `union` as published, `flcert` with such a rule); others
-        run as ever, and count as untold.
+        rounded up; the expelled do not count. Off unless a threat model grants it. Told are defenses that heed a number
+        (`krum` and `multikrum` without `byzantine`, `trimmedmean` with ``trim: null``, `union` as published, `flcert`
+        with such a rule); others run as ever, and count as untold.
     tell_norm : bool
         Whether the defense is told the mean norm of the benign uploads of each round, which only an oracle knows.
         `normbound` heeds it, with ``bound: null``; others run as ever.
@@ -258,13 +258,20 @@ class Federation:
         return updates.replace(places, crafted, again)
 
     def told(self, clients: int | None = None) -> int | None:
-        """Return how many attackers among so many clients (default: a cohort) the defense is told of, or None."""
+        """Return how many attackers among so many clients of the cohort at hand the defense is told of, or None.
+
+        Who has been expelled counts no more. The default is a whole cohort of the first round, before anybody is.
+        """
         if not self.config.tell_defense:
             return None
-        size = self.size if clients is None else clients
+        left = np.ones_like(self.expelled) if clients is None else ~self.expelled
+        members, everyone = int(left[self.coalition].sum()), int(left.sum())
         if self.config.attackers is not None:
-            return int(np.ceil(size * self.config.attackers / self.size))
-        return int(np.ceil(size * self.coalition.size / self.learner.num_clients))
+            others = min(self.size - self.config.attackers, everyone - members)
+            members = min(self.config.attackers, members)
+            everyone = members + others
+        size = min(self.size, everyone) if clients is None else clients
+        return int(np.ceil(size * members / max(everyone, 1)))
 
     def _view(self, model: ServerModel, round_: int, clients: int, benign: np.ndarray | None = None) -> DefenseView:
         """Return what the server sees besides the uploads of so many `clients`, of which `benign` are norms."""
@@ -287,9 +294,7 @@ class Federation:
         model = self.models[group]
         bad = self.is_malicious[cohort]
         trained = self._train(model, cohort, bad, round_)
-        view = self._view(
-            model, round_, cohort.size if self.groups.count > 1 else self.size, trained.updates.norms[~bad]
-        )
+        view = self._view(model, round_, cohort.size, trained.updates.norms[~bad])
         updates = self._attack(model, trained.updates, bad, view) if bad.any() else trained.updates
         outcome, self.defense_state[group] = guarded_step(self.defense, updates, self.defense_state[group], view)
         # Personal parameters move last: until here the attacker may ask what its clients would do from the start.
