@@ -55,6 +55,30 @@ def test_the_papers_values_are_those_it_prints() -> None:
         assert data["table1"]["mf/ml-1m"][attack][0] == value
 
 
+def test_variants_carry_the_papers_values_where_they_are_our_default() -> None:
+    printed = {
+        (p.attack, p.defense): p.paper["HR@5"]
+        for id_ in ("variants-union", "variants-clusterattack", "aaai23-fig3")
+        for p in TARGETS[id_].points()
+        if p.paper
+    }
+    assert printed == {  # Tables 1 and 3
+        ("none", "none"): 0.03549, ("clusterattack", "none"): 0.02451,
+        ("clusterattack", "union+multikrum"): 0.03378, ("clusterattack", "union+normbound"): 0.03449,
+    }  # fmt: skip
+    for id_ in ("variants-union", "variants-clusterattack", "aaai23-fig3"):
+        assert not any(p.paper for p in TARGETS[id_].points() if p.variant)
+
+
+def test_rows_of_our_own_readings_are_not_called_the_papers() -> None:
+    def called(id_: str) -> str:
+        return render(json.loads((RESULTS / f"{id_}.json").read_text(encoding="utf-8")))
+
+    for id_ in ("variants-union", "variants-clusterattack"):
+        assert "as in the paper |" not in called(id_)
+        assert "| our default |" in called(id_)
+
+
 def test_a_cell_takes_the_papers_settings() -> None:
     (cell,) = plan("aaai23-table1", seeds=[0], cells=["sasrec/gowalla/clusterattack/*"])
     config = cell.config

@@ -81,7 +81,9 @@ def render(data: Mapping[str, Any]) -> str:
     """Return the Markdown page of a published table (`fedsiege.arena.publish.evidence`)."""
     varied = any(row["variant"] for row in data["rows"])
     smaller = data["id"].endswith(("-lite", "-small"))
-    usual = ("as noted below" if smaller else "as in the paper") if varied else None
+    own_readings = data["id"].startswith("variants-")
+    usual = "our default" if own_readings else "as noted below" if smaller else "as in the paper"
+    usual = usual if varied else None
     own, body = _measures(data, data["measures"]) if "measures" in data else _losses(data)
     head = ["model, data", "malicious", "defense", *(["variant"] if varied else []), "attack", *own, "seeds"]
     lines = [f"# {data['title']}", "", data["about"], "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]

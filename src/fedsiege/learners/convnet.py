@@ -1,4 +1,4 @@
-"""The ConvNet with which the ICML 2024 paper's figures were made."""
+"""The ConvNet of the public code of FedREDefense (ICML 2024); the paper names the CNN of its Tables 5 and 6 alone."""
 
 from __future__ import annotations
 

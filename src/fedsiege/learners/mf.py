@@ -79,7 +79,8 @@ class MFConfig:
     dropout : float
         Rate on user and item embeddings in training, in [0, 1).
     l2 : float
-        λ of the term (λ/2)·‖Θ‖².
+        λ of the term (λ/2)·‖Θ‖², as in public code. Equation 1 of the paper has λ·‖Θ‖², so with the λ of its Table 6
+        parameters decay half as fast as it prints.
     l2_rows : {"touched", "all"}
         Whether a client's term covers the item rows it touches, so that uploads stay sparse, or the whole table,
         as the paper writes it; the server then adds the same for all. Touched is the default: a round costs what

@@ -34,7 +34,7 @@ def table_cnn(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
 
 
 def conv_net(shape: tuple[int, int, int], classes: int, width: int = 128) -> nn.Sequential:
-    """Return the ConvNet of dataset distillation, with which the figures of Xie et al. (ICML 2024) were made.
+    """Return the ConvNet of dataset distillation, which the public code of Xie et al. (ICML 2024) runs.
 
     Three blocks of a 3×3 convolution, instance normalisation (as GroupNorm with one group a channel), ReLU and 2×2
     average pooling, then a linear layer. One-channel images are padded by 3, so that 28 becomes 32.

@@ -50,7 +50,7 @@ class SASRecConfig:
     dropout : float
         Rate on the input embedding and on the output of each attention and feed-forward part, in [0, 1).
     l2 : float
-        λ of the term (λ/2)·‖Θ‖².
+        λ of the term (λ/2)·‖Θ‖²; see `MFConfig`.
     l2_rows : {"touched", "all"}
         Whether a client's term covers the item rows it touches or the whole item table; see `MFConfig`. All other
         parameters are always covered, on the client.

@@ -48,7 +48,8 @@ def accuracy(predicted: torch.Tensor, labels: torch.Tensor) -> float:
 def success(predicted: torch.Tensor, labels: torch.Tensor, target: int, source: int | None = None) -> float:
     """Return the attack success rate: the share of samples with the trigger that are classified as `target`.
 
-    Samples whose true class is `target` are left out (Xie et al., ICML 2024, A.4); with a `source` only samples of
+    Samples whose true class is `target` are left out (Xie et al., ICML 2024, A.4, which to the letter divides by all,
+    but prints rates that this would not allow); with a `source` only samples of
     that class count (section 6.1, label flips). NaN if none is left.
 
     Parameters

@@ -14,8 +14,8 @@ def mean_or_nan(values: np.ndarray) -> float:
 def per_round(rounds: np.ndarray, malicious: np.ndarray, accepted: np.ndarray, coalition: int) -> dict[str, float]:
     """Return detection metrics of a defense that judges every round.
 
-    Definitions of Xie et al. (FedREDefense, ICML 2024), appendix A.4, averaged over rounds (ADACC, AFPR and AFNR
-    there); a rate is left out of the mean in rounds where its denominator is zero.
+    Definitions of Xie et al. (FedREDefense, ICML 2024), appendix A.4, averaged over rounds as in B.1 (ADACC, AFPR and
+    AFNR there); a rate is left out of the mean in rounds where its denominator is zero.
 
     Only uploads that were made count: a client that is expelled drops out of numerator and denominator with its
     last upload. `final` counts clients.

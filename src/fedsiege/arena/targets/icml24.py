@@ -229,8 +229,8 @@ def _lite(target: Target) -> Target:
         f"values are those of its own, larger setting: they say which way a result should point, not what it should be."
     )
     seen = (
-        "The CNN does not see three of the four pixels of the paper's trigger; in figures the trigger lies two pixels "
-        "further in, where it sees all of them."
+        "The CNN does not see three of the four pixels of the public code's trigger; in figures the trigger lies two "
+        "pixels further in, where it sees all of them."
     )
     notes = (what, *[seen] * target.figure, *target.notes)
     return replace(target, id=f"{target.id}-lite", title=f"{target.title} (lite)", full=target.id, notes=notes)
