@@ -127,6 +127,10 @@ def test_norms_products_and_distances(n: int, seed: int, dtype: torch.dtype) -> 
             for b in range(min(n, 5)):
                 exact = float(((x[a] - x[b]) ** 2).sum())
                 assert block.sq_distance(a, b) == pytest.approx(exact, rel=1e-12)
+        pairs = np.array([(a, b) for a in range(n) for b in range(n)])
+        one_by_one = [block.sq_distance(int(a), int(b)) for a, b in pairs]
+        np.testing.assert_array_equal(block.sq_distances(pairs), one_by_one)
+        assert block.sq_distances(pairs[:0]).shape == (0,)
 
 
 @cases

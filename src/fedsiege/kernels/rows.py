@@ -260,6 +260,15 @@ def sq_distance(indptr, rows, values, a, b):
 
 
 @njit(parallel=True)
+def sq_distances(indptr, rows, values, pairs):
+    """`sq_distance` of the pairs of uploads ``pairs`` int64 ``(m, 2)``, float64 ``(m,)``."""
+    out = np.empty(pairs.shape[0])
+    for p in prange(pairs.shape[0]):
+        out[p] = sq_distance(indptr, rows, values, pairs[p, 0], pairs[p, 1])
+    return out
+
+
+@njit(parallel=True)
 def median(starts, order, values, n):
     """Coordinate-wise median of n uploads in each group; uploads that miss the row count as zero."""
     groups = starts.size - 1

@@ -12,7 +12,6 @@ import torch
 
 from fedsiege.errors import UploadError
 from fedsiege.updates.block import Block
-from fedsiege.updates.dense import DenseBlock
 from fedsiege.updates.spec import ModelSpec
 
 Delta = Mapping[str, Block]
@@ -26,12 +25,6 @@ LARGEST = 1e15
 
 def _norms(updates: UpdateBatch) -> np.ndarray:
     return np.sqrt(sum((block.sq_norms() for block in updates.blocks.values()), np.zeros(updates.n)))
-
-
-def _sq_distances(block: Block, pairs: np.ndarray) -> np.ndarray:
-    if isinstance(block, DenseBlock):
-        return block.sq_distances(pairs)
-    return np.array([block.sq_distance(int(a), int(b)) for a, b in pairs])
 
 
 @dataclass(frozen=True)
@@ -200,7 +193,7 @@ class UpdateBatch:
         distances = sq[:, None] + sq[None, :] - 2 * self.gram
         near = np.argwhere(np.triu(distances < NEAR * (sq[:, None] + sq[None, :]), 1))
         if near.size:
-            exact = sum((_sq_distances(block, near) for block in self.blocks.values()), np.zeros(len(near)))
+            exact = sum((block.sq_distances(near) for block in self.blocks.values()), np.zeros(len(near)))
             distances[near[:, 0], near[:, 1]] = distances[near[:, 1], near[:, 0]] = exact
         np.fill_diagonal(distances, 0.0)
         return np.maximum(distances, 0.0)

@@ -65,6 +65,10 @@ class Block(Protocol):
         """Return the squared distance of two uploads from their difference, in float64."""
         ...
 
+    def sq_distances(self, pairs: np.ndarray) -> np.ndarray:
+        """Return squared distances of pairs of uploads, ``(m, 2)``, from their differences, float64 ``(m,)``."""
+        ...
+
     def weighted_sum(self, weights: np.ndarray) -> Self:
         """Return Σ weight × upload as a block of one upload, ``weights`` float64 ``(n,)``."""
         ...

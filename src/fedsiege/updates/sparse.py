@@ -162,6 +162,10 @@ class RowBlock:
         """Return the squared distance of two uploads from their difference, in float64."""
         return float(kernels.sq_distance(*self.arrays, a, b))
 
+    def sq_distances(self, pairs: np.ndarray) -> np.ndarray:
+        """Return squared distances of pairs of uploads, ``(m, 2)``, from their differences, float64 ``(m,)``."""
+        return kernels.sq_distances(*self.arrays, np.asarray(pairs, np.int64))
+
     def weighted_sum(self, weights: np.ndarray) -> RowBlock:
         """Return Σ weight × upload; uploads of weight 0 are not read."""
         g = self.grouping
