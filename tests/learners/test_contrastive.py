@@ -11,6 +11,7 @@ from fedsiege.kernels import contrastive as kernels
 from fedsiege.kernels.rowsets import row_sets
 from fedsiege.learners.contrastive import ContrastiveTask
 from fedsiege.rng import client_keys
+from tests.deadline import within
 
 LENGTHS = (6, 1, 0, 25, 2)
 
@@ -50,6 +51,36 @@ def test_draws(num_items):
         positives.append(draws[ptr[2], 1])
     # Every other item of a client gets its turn.
     assert np.unique(positives).size == 5
+
+
+@pytest.mark.parametrize("num_items", [41, kernels.MAPPED + 1])
+def test_an_item_is_never_its_own_positive_however_often_it_was_visited(num_items):
+    rows = [[7, 7, 3, 7, 7, 5], [2, 2, 2], [9], [4, 1]]
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    items, clients = np.concatenate(rows).astype(np.int32), np.arange(4)
+    seen = set()
+    with within(60):
+        for round_ in range(1, 60):
+            keys = client_keys(3, "task", round_, clients)
+            ptr, draws = ContrastiveTask(negatives=4).draw(indptr, items, clients, keys, num_items)
+            # A client of one item has no other, though it came three times.
+            np.testing.assert_array_equal(np.diff(ptr), [6, 0, 0, 2])
+            np.testing.assert_array_equal(draws[:, 0], [7, 7, 3, 7, 7, 5, 4, 1])
+            assert (draws[:, 1] != draws[:, 0]).all()
+            assert np.isin(draws[:6, 1], [7, 3, 5]).all()
+            assert not np.isin(draws[:6, 2:], [7, 3, 5]).any()
+            seen |= set(draws[0, 1:2].tolist())
+    assert seen == {3, 5}
+
+
+def test_visits_are_not_taken_for_items_when_negatives_are_few():
+    # Of five items the client has three, in eight visits: two are left.
+    indptr, items = np.array([0, 8]), np.array([0, 0, 1, 1, 2, 2, 2, 0], np.int32)
+    keys, clients = client_keys(3, "task", 1, np.array([0])), np.array([0])
+    _, draws = ContrastiveTask(negatives=2).draw(indptr, items, clients, keys, 5)
+    assert (np.sort(draws[:, 2:]) == [3, 4]).all()
+    with pytest.raises(ConfigError, match="touched 3 of 5 items"):
+        ContrastiveTask(negatives=3).draw(indptr, items, clients, keys, 5)
 
 
 def test_draws_cover_the_catalog_evenly():

@@ -16,13 +16,18 @@ def draw_contrasts(indptr, items, clients, keys, negatives, num_items):
     """Draw, for each item of each client, a positive among the client's other items and negatives elsewhere.
 
     Returns ``(ptr (n+1,), draws int32 (anchors, 2 + negatives))`` with anchor, positive, negatives; negatives are
-    distinct within an anchor and never items of the client. A client with fewer than two items draws nothing.
+    distinct within an anchor and never items of the client. A client with fewer than two items draws nothing. An item
+    that stands in a row more than once is an anchor, and comes up as a positive, as often.
     """
     n = clients.size
     ptr = np.zeros(n + 1, np.int64)
     for i in range(n):
-        size = indptr[clients[i] + 1] - indptr[clients[i]]
-        ptr[i + 1] = ptr[i] + (size if size > 1 else 0)
+        first, last = indptr[clients[i]], indptr[clients[i] + 1]
+        ptr[i + 1] = ptr[i]
+        for e in range(first + 1, last):
+            if items[e] != items[first]:
+                ptr[i + 1] += last - first
+                break
     out = np.empty((ptr[n], 2 + negatives), np.int32)
     for i in prange(n):
         size = ptr[i + 1] - ptr[i]
@@ -41,9 +46,11 @@ def draw_contrasts(indptr, items, clients, keys, negatives, num_items):
         for k in range(size):
             row = out[ptr[i] + k]
             row[0] = mine[k]
-            other = below(draw(keys[i], counter), size - 1)
-            counter += np.uint64(1)
-            row[1] = mine[other + 1 if other >= k else other]
+            row[1] = row[0]
+            while row[1] == row[0]:
+                other = below(draw(keys[i], counter), size - 1)
+                counter += np.uint64(1)
+                row[1] = mine[other + 1 if other >= k else other]
             found = 0
             while found < negatives:
                 item = below(draw(keys[i], counter), num_items)

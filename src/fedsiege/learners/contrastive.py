@@ -52,6 +52,9 @@ class ContrastiveTask:
         """
         most = int((indptr[clients + 1] - indptr[clients]).max(initial=0))
         if num_items - most < self.negatives:
+            # Only now it matters whether rows hold an item more than once.
+            most = max(np.unique(items[indptr[client] : indptr[client + 1]]).size for client in clients)
+        if num_items - most < self.negatives:
             raise ConfigError(
                 f"the contrastive task draws {self.negatives} negatives, but a client has touched {most} of "
                 f"{num_items} items; lower `negatives`"
