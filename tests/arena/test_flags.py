@@ -32,6 +32,19 @@ def test_a_clean_cell_has_no_flag() -> None:
     assert of_runs(cell("fang", "krum", around(0.5))) == ()
 
 
+class TestIdle:
+    def test_an_attack_in_which_nobody_took_part(self) -> None:
+        drawn = record("fang", "krum", 0, 0.5, detection={"FPR_pooled": 0.0, "FNR_pooled": 0.25})
+        spared = [record("fang", "krum", s, 0.5, detection={"FPR_pooled": 0.0, "FNR_pooled": math.nan}) for s in (1, 3)]
+        (flag,) = of_runs([drawn, *spared])
+        assert flag == flags.Flag("idle", f"{RULES['idle']} (seeds 1, 3)")
+        assert of_runs([drawn]) == ()
+
+    def test_a_clean_run_and_one_of_which_nothing_is_known(self) -> None:
+        clean = record("none", "krum", 0, 0.5, detection={"FPR_pooled": 0.0, "FNR_pooled": math.nan})
+        assert of_runs([clean]) == of_runs([record("fang", "krum", 0, 0.5, detection={})]) == ()
+
+
 class TestBand:
     def test_inside_ends_included(self) -> None:
         assert outside_band(seeded(0.5, 0.6, 0.7), (0.5, 0.7)) is None
@@ -248,4 +261,4 @@ def test_who_was_told() -> None:
 
 
 def test_every_rule_has_words() -> None:
-    assert list(RULES) == ["band", "noise", "rejects", "nonfinite", "unstable", "unadapted", "told"]
+    assert list(RULES) == ["band", "noise", "rejects", "nonfinite", "unstable", "unadapted", "told", "idle"]

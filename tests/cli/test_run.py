@@ -48,6 +48,14 @@ def test_the_stored_command_repeats_the_run_even_after_the_file_was_changed(
     assert again == first
 
 
+def test_an_attack_without_attackers_is_told(fedsiege: Callable, config: Path) -> None:
+    said = fedsiege("run", config, "--out", "few", "--set", "attack=lie", "federation.malicious=0.001")
+    assert said.status == 0
+    assert "nobody attacked: their share of the clients rounds to none; raise federation.malicious" in said.out
+    assert "nobody attacked" not in fedsiege("run", config, "--out", "some", "--set", "attack=lie").out
+    assert "nobody attacked" not in fedsiege("run", config, "--out", "clean", "--set", "attack=none").out
+
+
 def test_a_finished_run_is_not_run_again(fedsiege: Callable, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = json.loads(fedsiege("run", config, "--out", "one", "--json").out)
     assert first["folder"] == "one"

@@ -165,6 +165,16 @@ def test_texts_of_runs_are_escaped(tmp_path: Path) -> None:
     assert evil in column(charts(page)["grid"]["table"], "attack")
 
 
+def test_runs_that_nobody_attacked_are_told(tmp_path: Path) -> None:
+    write_store(tmp_path, ("none", "fang"), ("none",), 2)
+    assert "no malicious client took part" not in render(collect(tmp_path), "t")
+    result = write_run(tmp_path / "spared", "lie", "none") / "result.json"
+    stored = json.loads(result.read_text())
+    stored["detection"] |= {"FNR": None, "FNR_pooled": None}
+    result.write_text(json.dumps(stored))
+    assert "In 1 run(s) of an attack no malicious client took part" in render(collect(tmp_path), "t")
+
+
 def test_warnings_and_notes_are_told(tmp_path: Path) -> None:
     write_run(tmp_path / "good", told=3)
     write_run(tmp_path / "bad", seed=1)

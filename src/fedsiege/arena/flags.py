@@ -44,6 +44,7 @@ RULES: Mapping[str, str] = {
     "unstable": "the last round lies far from the median of the last ten",
     "unadapted": "never faced, under every seed, an adaptive attack of the card that does no less than what it adapts",
     "told": "was told the number of attackers or the norm of benign uploads",
+    "idle": "no malicious client took part",
 }
 """Every flag's code, in order, and what it says."""
 
@@ -218,7 +219,24 @@ def was_told(records: Sequence[Record]) -> Flag | None:
     return Flag("told", f"was told {' and '.join(words)}") if words else None
 
 
-OF_RUNS: tuple[Callable[[Sequence[Record]], Flag | None], ...] = (rejects_honest, not_finite, unstable, was_told)
+def nobody_attacked(records: Sequence[Record]) -> Flag | None:
+    """Flag runs of an attack in which no malicious client was drawn, or there was none: their score is a clean one.
+
+    They are told by ``FNR_pooled``, a share of the malicious uploads of the run, which without any is undefined.
+    """
+    found = sorted(r.seed for r in records if not is_clean(r) and math.isnan(r.detection.get("FNR_pooled", 0.0)))
+    return (
+        Flag("idle", f"{RULES['idle']} (seed{'s' * (len(found) > 1)} {', '.join(map(str, found))})") if found else None
+    )
+
+
+OF_RUNS: tuple[Callable[[Sequence[Record]], Flag | None], ...] = (
+    rejects_honest,
+    not_finite,
+    unstable,
+    was_told,
+    nobody_attacked,
+)
 """Rules that need nothing but the runs of a cell."""
 
 

@@ -123,6 +123,14 @@ def _show(result: dict[str, Any], path: Path) -> None:
     if result["rejects"]:
         found = "  ".join(f"{k} {number(result['detection'][k])}" for k in ("DACC", "FPR", "FNR", "AAR"))
         lines.append(f"detection: {found}")
+    if result["attack"] != "none" and result["detection"].get("FNR_pooled", 0.0) is None:
+        there = result["malicious_clients"]
+        why = (
+            f"none of {there} malicious clients was ever drawn"
+            if there
+            else "their share of the clients rounds to none"
+        )
+        lines.append(f"nobody attacked: {why}; raise federation.malicious")
     if not result["finite"]:
         lines.append("the training loss was not finite in some rounds")
     lines.append(f"run folder: {path}")

@@ -84,6 +84,7 @@ def chips(flags: Iterable[Flag]) -> str:
 NAMES = {
     "band": "outside band", "noise": "like noise", "rejects": "rejects honest", "nonfinite": "not finite",
     "unstable": "unstable end", "unadapted": "adaptive attack lacking", "told": "told the count",
+    "idle": "nobody attacked",
 }  # fmt: skip
 """What a flag is called where there is little room; others go by their code."""
 

@@ -286,6 +286,9 @@ def notes(board: Board) -> str:
     idle = runs.filter(pl.col("rounds_applied") < pl.col("rounds")).height
     if idle:
         said.append(f"In {idle} run(s) the defense rejected every upload of some rounds; the model then stood still.")
+    spared = runs.filter((pl.col("attack_name") != NONE) & pl.col("FNR").is_null() & pl.col("FPR").is_not_null()).height
+    if spared:
+        said.append(f"In {spared} run(s) of an attack no malicious client took part: their scores are clean ones.")
     if board.unfinished:
         said.append(f"{board.unfinished} run(s) have not ended and are left out.")
     items = "".join(f"<li>{escape(text)}</li>" for text in said)
