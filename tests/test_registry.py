@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -156,3 +157,61 @@ def test_entry_points_of_other_packages_are_found(tmp_path: Path, monkeypatch: p
     assert "their_package" not in sys.modules
     assert registry.load("attacks", "loud").__module__ == "their_package"
     assert "loud" not in registry.entries("defenses")
+
+
+def install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, points: Mapping[str, str], files: Mapping[str, str], name: str = "p"
+) -> None:
+    """Lay a package with entry points for attacks where Python finds it, as an installer would."""
+    for file, text in files.items():
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    lines = [f"{key} = {value}" for key, value in points.items()]
+    told = folder / f"{name}-1.0.dist-info"
+    told.mkdir(parents=True)
+    (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
+    (told / "entry_points.txt").write_text("\n".join(["[fedsiege.attacks]", *lines]), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    for module in [m for m in sys.modules if m.partition(".")[0] in {Path(file).parts[0] for file in files}]:
+        monkeypatch.delitem(sys.modules, module)
+
+
+BROKEN = {
+    "gone": ("nowhere_at_all.sub:Loud", "there is no module 'nowhere_at_all.sub'"),
+    "half": ("theirs.absent:Loud", "there is no module 'theirs.absent'"),
+    "quiet": ("theirs.loud:Quiet", "module 'theirs.loud' has no class 'Quiet'"),
+    "torn": ("theirs.torn:Loud", "SyntaxError"),
+    "odd": ("theirs.loud", "it must have the form 'package.module:Class'"),
+}
+"""Entry points whose source tells that they lead nowhere, and why."""
+
+
+def test_a_broken_package_stops_nothing_but_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {name: value for name, (value, _) in BROKEN.items()} | {"loud": "theirs.loud:Loud"}
+    files = {"theirs/__init__.py": "import not_there_either\n", "theirs/loud.py": ATTACK, "theirs/torn.py": "x = ("}
+    install(tmp_path, monkeypatch, points, files)
+    known = registry.entries("attacks")
+    assert "theirs" not in sys.modules
+    assert known["loud"].reference == "nobody, 2026, page 1"
+    assert not known.keys() & BROKEN.keys()
+    found = {entry.name: entry.error for entry in registry.unloadable("attacks")}
+    assert list(found) == sorted(BROKEN)
+    for name, (value, reason) in BROKEN.items():
+        assert reason in found[name]
+        assert found[name].endswith(f"(entry point '{name} = {value}' of package p)")
+        with pytest.raises(ConfigError, match=f"^attack '{name}' cannot be loaded: .*'{name} = .* of package p"):
+            registry.load("attacks", name)
+    # Only running its package's __init__ tells what that lacks.
+    with pytest.raises(ConfigError, match=r"^attack 'loud' cannot be loaded: ModuleNotFoundError: .*not_there_either"):
+        registry.load("attacks", "loud")
+
+
+def test_names_that_only_running_a_module_makes_are_left_to_loading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from theirs.loud import *\n"
+    install(tmp_path, monkeypatch, {"loud": "theirs:Loud"}, {"theirs/__init__.py": text, "theirs/loud.py": ATTACK})
+    assert registry.entries("attacks")["loud"].summary == ""
+    assert registry.unloadable("attacks") == []
+    assert registry.load("attacks", "loud").__module__ == "theirs.loud"

@@ -15,12 +15,12 @@ import re
 import sys
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
 from fedsiege.errors import ConfigError, nearest
-from fedsiege.source import ROOT, Unread, binding, parsed
+from fedsiege.source import ROOT, Unread, binding, lacks, located, parsed
 
 Kind = Literal["attacks", "defenses", "models"]
 FOLDERS: dict[Kind, str] = {"attacks": "attacks", "defenses": "defenses", "models": "learners"}
@@ -33,7 +33,8 @@ class Entry:
 
     ``capabilities`` are those that an attack or a defense needs of the model, or that a model offers. ``role`` is that
     of a defense: a ``"filter"``, which may stand before a plus sign, or a ``"rule"``, which can only stand last; empty
-    where source does not tell.
+    where source does not tell. Of a plug-in of an installed package ``origin`` names package and entry point, and
+    ``error`` says why it cannot be loaded, as far as its source tells.
     """
 
     kind: Kind
@@ -45,6 +46,8 @@ class Entry:
     path: str
     capabilities: tuple[str, ...] = ()
     role: str = ""
+    origin: str = ""
+    error: str = ""
 
 
 WRAPPERS: dict[str, tuple[str, str]] = {
@@ -80,10 +83,11 @@ def _literal_name(node: ast.ClassDef) -> str | None:
     return None
 
 
-def _literal_capabilities(node: ast.ClassDef, tree: ast.Module) -> tuple[str, ...]:
+def _literal_capabilities(node: ast.ClassDef, tree: ast.Module, home: str) -> tuple[str, ...]:
     """The strings of a literal ``needs`` or ``provides``, such as ``frozenset({"items"})``, ascending.
 
-    A class without one has those of its first base class that has, in this file or another of the package.
+    A class without one has those of its first base class that has, in this file or another of FedSiege or of the
+    package `home`.
     """
     for item in node.body:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name) or item.value is None:
@@ -92,26 +96,26 @@ def _literal_capabilities(node: ast.ClassDef, tree: ast.Module) -> tuple[str, ..
             return tuple(sorted(str(c.value) for c in ast.walk(item.value) if isinstance(c, ast.Constant)))
     for base in node.bases:
         try:
-            home, above = binding(tree, ast.unparse(base))
+            there, above = binding(tree, ast.unparse(base), home)
         except Unread:
             continue
-        if isinstance(above, ast.ClassDef) and (inherited := _literal_capabilities(above, home)):
+        if isinstance(above, ast.ClassDef) and (inherited := _literal_capabilities(above, there, home)):
             return inherited
     return ()
 
 
-def _role(node: ast.ClassDef, tree: ast.Module) -> str:
+def _role(node: ast.ClassDef, tree: ast.Module, home: str) -> str:
     """``"filter"`` for a class that derives from `FILTER`, else ``"rule"``; empty if a base cannot be read."""
     if node is binding(parsed(FILTER[0]), FILTER[1])[1]:
         return "filter"
     roles = set()
     for base in node.bases:
         try:
-            home, above = binding(tree, ast.unparse(base))
+            there, above = binding(tree, ast.unparse(base), home)
         except Unread:
             roles.add("")
             continue
-        roles.add(_role(above, home) if isinstance(above, ast.ClassDef) else "")
+        roles.add(_role(above, there, home) if isinstance(above, ast.ClassDef) else "")
     return "filter" if "filter" in roles else "" if "" in roles else "rule"
 
 
@@ -127,17 +131,20 @@ def _describe(doc: str | None) -> tuple[str, str]:
     return summary, " ".join(found.group(1).split()).rstrip(".") if found else ""
 
 
+def _entry(kind: Kind, name: str, node: ast.ClassDef, tree: ast.Module, module: str, path: str) -> Entry:
+    """The plug-in whose class is `node` of the file `tree`, found in `module`."""
+    home = module.partition(".")[0]
+    summary, reference = _describe(ast.get_docstring(node))
+    capabilities = _literal_capabilities(node, tree, home)
+    role = _role(node, tree, home) if kind == "defenses" else ""
+    return Entry(kind, name, summary, reference, module, node.name, path, capabilities, role)
+
+
 def scan(path: Path, kind: Kind, module: str) -> list[Entry]:
     """Return the plug-ins that the source file `path` defines, without running it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = []
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and (name := _literal_name(node)):
-            summary, reference = _describe(ast.get_docstring(node))
-            capabilities = _literal_capabilities(node, tree)
-            role = _role(node, tree) if kind == "defenses" else ""
-            found.append(Entry(kind, name, summary, reference, module, node.name, str(path), capabilities, role))
-    return found
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    return [_entry(kind, name, c, tree, module, str(path)) for c in classes if (name := _literal_name(c))]
 
 
 @cache
@@ -150,22 +157,58 @@ def _builtin(kind: Kind) -> dict[str, Entry]:
     return found
 
 
+def _pointed(kind: Kind, point: EntryPoint) -> Entry:
+    """What source tells of the class behind an entry point; an exception says why it cannot be loaded."""
+    module, _, cls = point.value.partition(":")
+    module, cls = module.strip(), cls.partition("[")[0].strip()
+    if not module or not cls:
+        raise ConfigError("it must have the form 'package.module:Class'")
+    if located(module) is None:
+        raise ConfigError(f"there is no module {module!r}")
+    unread = Entry(kind, point.name, "", "", module, cls, "")
+    home = module.partition(".")[0]
+    try:
+        first = parsed(module, home)
+        if lacks(first, cls):
+            raise ConfigError(f"module {module!r} has no class {cls!r}")
+        tree, node = binding(first, cls, home)
+    except Unread:
+        return unread
+    if not isinstance(node, ast.ClassDef):
+        return unread
+    return replace(_entry(kind, point.name, node, tree, module, ""), cls=cls)
+
+
 @cache
 def _installed(kind: Kind) -> dict[str, Entry]:
+    """The plug-ins of installed packages by name; what is wrong with one of them is no reason to stop at the others."""
     found: dict[str, Entry] = {}
     for point in entry_points(group=f"fedsiege.{kind}"):
-        module, _, cls = point.value.partition(":")
-        spec = importlib.util.find_spec(module)
-        entries = scan(Path(spec.origin), kind, module) if spec and spec.origin else []
-        match = next((e for e in entries if e.cls == cls), None)
-        empty = Entry(kind, point.name, "", "", module, cls, "")
-        found[point.name] = replace(match, name=point.name, path="") if match else empty
+        package = f" of package {point.dist.name}" if point.dist else ""
+        try:
+            entry = _pointed(kind, point)
+        except Exception as error:
+            entry = Entry(kind, point.name, "", "", "", "", "", error=_reason(error))
+        found[point.name] = replace(entry, origin=f"entry point '{point.name} = {point.value}'{package}")
     return found
 
 
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+
+
+def unloadable(kind: Kind) -> list[Entry]:
+    """Return the plug-ins of installed packages that cannot be loaded, each with the reason in its ``error``."""
+    broken = [entry for entry in _installed(kind).values() if entry.error]
+    return sorted((replace(e, error=f"{e.error} ({e.origin})") for e in broken), key=lambda e: e.name)
+
+
 def entries(kind: Kind) -> dict[str, Entry]:
-    """Return all plug-ins of a kind by name: built in, installed, and registered in this process."""
-    found = {**_builtin(kind), **_installed(kind)}
+    """Return all plug-ins of a kind by name: built in, installed, and registered in this process.
+
+    Those of which source tells that they cannot be loaded are `unloadable` and not among them.
+    """
+    found = {**_builtin(kind), **{name: entry for name, entry in _installed(kind).items() if not entry.error}}
     for (k, name), cls in _extra.items():
         if k == kind:
             summary, reference = _describe(cls.__doc__)
@@ -218,14 +261,29 @@ def load_file(path: Path) -> list[Entry]:
 
 
 def load(kind: Kind, name: str) -> Any:
-    """Return the class registered under `name`; ConfigError with the nearest known name if there is none."""
+    """Return the class registered under `name`.
+
+    Raises
+    ------
+    ConfigError
+        With the nearest known name if there is none, and with package and entry point if an installed one fails.
+    """
     if (kind, name) in _extra:
         return _extra[kind, name]
     known = entries(kind)
-    if name not in known:
+    entry = known.get(name) or _installed(kind).get(name)
+    if entry is None:
         raise ConfigError(f"unknown {SINGULAR[kind]} {name!r}: {nearest(name, known)}")
-    entry = known[name]
-    return getattr(importlib.import_module(entry.module), entry.cls)
+    if not entry.origin:
+        return getattr(importlib.import_module(entry.module), entry.cls)
+    try:
+        if entry.error:
+            raise ConfigError(entry.error)
+        return getattr(importlib.import_module(entry.module), entry.cls)
+    except Exception as error:
+        raise ConfigError(
+            f"{SINGULAR[kind]} {name!r} cannot be loaded: {_reason(error)} ({entry.origin}); repair or uninstall it"
+        ) from error
 
 
 def wrapped(kind: Kind, name: str) -> tuple[str, str] | None:

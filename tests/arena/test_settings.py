@@ -45,7 +45,7 @@ def test_what_source_does_not_tell_is_left_to_the_import(tmp_path: Path, monkeyp
     )
     (tmp_path / "odd.py").write_text(told + untold)
     monkeypatch.setattr(source, "ROOT", tmp_path)
-    source.parsed.cache_clear()
+    source._own.cache_clear()
     literal_defaults.cache_clear()
     run: dict[str, type] = {}
     exec(told, run)
@@ -56,7 +56,7 @@ def test_what_source_does_not_tell_is_left_to_the_import(tmp_path: Path, monkeyp
         assert literal_defaults("fedsiege.odd", name) is None, name
     assert literal_defaults("fedsiege.absent", "X") is None
     assert literal_defaults("json", "JSONEncoder") is None
-    source.parsed.cache_clear()
+    source._own.cache_clear()
     literal_defaults.cache_clear()
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 import fedsiege as package
+from fedsiege import registry
 from fedsiege.cli import overrides
 from fedsiege.errors import ConfigError
+from fedsiege.redteam.choose import suited_attacks
 
 COMMANDS = ["demo", "run", "list", "arena", "data", "reproduce", "report", "serve", "store", "export", "audit"]
 
@@ -55,6 +58,39 @@ def test_list(fedsiege: Callable, kind: str, known: str) -> None:
     entry = next(e for e in found[kind] if e["name"] == known)
     assert entry["summary"]
     assert entry.get("reference") or entry.get("paper")
+
+
+def test_list_tells_of_a_package_that_cannot_be_loaded(
+    fedsiege: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("loud", "nowhere_at_all:Loud", "fedsiege.attacks")
+    (tmp_path / "late_package.py").write_text(
+        "import not_there\n\n\nclass Late:\n    name = 'late'\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    late = EntryPoint("late", "late_package:Late", "fedsiege.attacks")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point, late] if group == point.group else [])
+    registry._installed.cache_clear()
+    try:
+        told = " ".join(fedsiege("list", "attacks").out.split())
+        assert "cannot be loaded: there is no module 'nowhere_at_all'" in told
+        for words in (["list", "--json"], ["list", "--model", "mf", "--json"]):
+            rows = {row["name"]: row for row in json.loads(fedsiege(*words).out)["attacks"]}
+            assert rows["loud"]["error"].startswith("there is no module 'nowhere_at_all'")
+            assert (rows["loud"]["models"], rows["loud"]["needs"]) == ([], [])
+            assert "error" not in rows["lie"]
+        rows = {row["name"]: row for row in json.loads(fedsiege("list", "--defense", "krum", "--json").out)["attacks"]}
+        assert rows["late"]["verdict"] == "no"
+        assert "ModuleNotFoundError: No module named 'not_there'" in rows["late"]["reason"]
+        assert "loud" not in rows
+        (tmp_path / "run.yaml").write_text("dataset: synthetic\nattack: late\n", encoding="utf-8")
+        said = fedsiege("run", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "run"))
+        assert said.status == 2
+        assert "attack 'late' cannot be loaded" in " ".join(said.err.split())
+        assert "Traceback" not in said.err
+        assert "late" not in suited_attacks()
+    finally:
+        registry._installed.cache_clear()
 
 
 def test_data_info(fedsiege: Callable, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class List:
 
     The names are those that a configuration uses. Filters and rules compose with a plus sign, such as
     union+multikrum. Installed packages with entry points in the groups fedsiege.attacks, fedsiege.defenses and
-    fedsiege.models are listed too.
+    fedsiege.models are listed too, with the reason where one cannot be loaded.
 
     Parameters
     ----------
@@ -107,12 +107,13 @@ def _plugins(kind: Any, model: str | None) -> list[dict[str, Any]]:
     known = registry.entries("models")
     models = known.values()
     found = []
-    for e in registry.entries(kind).values():
+    for e in (*registry.entries(kind).values(), *registry.unloadable(kind)):
         row: dict[str, Any] = {"name": e.name, "summary": e.summary, "reference": e.reference}
+        row |= {"summary": f"cannot be loaded: {e.error}", "error": e.error} if e.error else {}
         if kind == "models":
             row |= {"provides": list(e.capabilities)}
         else:
-            fits = [m.name for m in models if set(e.capabilities) <= set(m.capabilities)]
+            fits = [m.name for m in models if set(e.capabilities) <= set(m.capabilities) and not e.error]
             row |= {"needs": list(e.capabilities), "models": fits}
             row |= {"role": e.role or None} if kind == "defenses" else {}
             if model is not None:
@@ -127,11 +128,16 @@ def _pairs(defense: Any, model: str | None) -> list[dict[str, Any]]:
     from fedsiege.defenses.base import never_rejects
 
     models = [m for m in registry.entries("models").values() if model in (None, m.name)]
-    found = []
+    found: list[dict[str, Any]] = []
     for e in registry.entries("attacks").values():
         needs = {*e.capabilities, *defense.needs}
         fits = [m.name for m in models if needs <= set(m.capabilities)]
-        reason = doubt(registry.load("attacks", e.name), defense)
+        try:
+            attack = registry.load("attacks", e.name)
+        except ConfigError as error:
+            found.append({"name": e.name, "verdict": "no", "models": [], "reason": str(error)})
+            continue
+        reason = doubt(attack, defense)
         verdict = "doubtful" if reason else "yes"
         if not fits:
             verdict = "no"
@@ -150,6 +156,8 @@ def _pairs(defense: Any, model: str | None) -> list[dict[str, Any]]:
 
 def _fit(row: dict[str, Any], model: str | None) -> str:
     """Say which models a plug-in goes with, why not with `model`, or which data a model works on."""
+    if "error" in row:
+        return "–"
     if model is not None:
         return f"no: needs {row['refused']}" if row["refused"] else "yes"
     if "provides" in row:

@@ -84,5 +84,12 @@ def check_alone(attack: Attack, items: str | None = None) -> None:
 
 def suited_attacks(items: str | None = None) -> tuple[str, ...]:
     """Return the names of all built-in attacks that can be mounted on uploads."""
-    mine = [n for n in registry.entries("attacks") if n != "none" and why_not(attack_of(n), items) is None]
-    return (*SIMPLE, *mine)
+    return (*SIMPLE, *(n for n in registry.entries("attacks") if n != "none" and _is_suited(n, items)))
+
+
+def _is_suited(name: str, items: str | None) -> bool:
+    try:
+        return why_not(attack_of(name), items) is None
+    except ConfigError:
+        # Another package's attack that cannot be loaded is no reason to stop at the others.
+        return False
