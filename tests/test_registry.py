@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -215,3 +216,68 @@ def test_names_that_only_running_a_module_makes_are_left_to_loading(
     assert registry.entries("attacks")["loud"].summary == ""
     assert registry.unloadable("attacks") == []
     assert registry.load("attacks", "loud").__module__ == "theirs.loud"
+
+
+FILE = ATTACK.replace('"loud"', '"{}"')
+
+
+RULE = "from fedsiege.defenses.none import FedAvg\n\n\nclass Mine(FedAvg):\n    name = '{}'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name"),
+    [(FILE, "attack", "lie"), *((RULE, "defense", name) for name in ("krum", "none", "union+multikrum"))],
+    ids=["lie", "krum", "none", "union+multikrum"],
+)
+def test_a_name_of_fedsieges_own_cannot_be_taken(tmp_path: Path, text: str, kind: str, name: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text.format(name), encoding="utf-8")
+    before = dict(registry._extra)
+    with pytest.raises(
+        ConfigError, match=re.escape(f"plug-in name {name!r} is taken by FedSiege's own {kind}; choose")
+    ):
+        registry.load_file(path)
+    assert registry._extra == before
+
+
+def test_a_class_of_this_process_cannot_take_a_name_either() -> None:
+    with pytest.raises(ConfigError, match="plug-in name 'krum' is taken by FedSiege's own defense; choose another"):
+        registry.register("defenses", type("Mine", (), {"name": "krum"}))
+    assert registry.load("defenses", "krum").__module__ == "fedsiege.defenses.krum"
+
+
+def test_an_installed_name_of_fedsieges_own_is_told_of_and_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, {"lie": "theirs:Loud"}, {"theirs.py": FILE.format("lie")})
+    assert registry.entries("attacks")["lie"].module == registry.load("attacks", "lie").__module__
+    assert registry.load("attacks", "lie").__module__ == "fedsiege.attacks.lie"
+    (entry,) = registry.unloadable("attacks")
+    assert entry.error.startswith("plug-in name 'lie' is taken by FedSiege's own attack; choose another (entry point")
+
+
+def test_two_plugins_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / "one.py", tmp_path / "two.py"]
+    for path in paths:
+        path.write_text(ATTACK, encoding="utf-8")
+    # Each alone, in configurations of their own, as often as one likes.
+    assert [registry.load_files([path, path])[0].path for path in (*paths, paths[0])] == [
+        str(path) for path in (*paths, paths[0])
+    ]
+    with pytest.raises(ConfigError, match=r"'loud' of .*two\.py is taken by .*one\.py; choose another"):
+        registry.load_files(paths)
+    paths[0].write_text(ATTACK + ATTACK[ATTACK.index("@") :].replace("Loud", "Louder"), encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"'loud' is taken by another attack of the file; choose another in .*one\.py"
+    ):
+        registry.load_file(paths[0])
+    install(tmp_path, monkeypatch, {"loud": "theirs:Loud"}, {"theirs.py": ATTACK})
+    registry._installed.cache_clear()
+    with pytest.raises(ConfigError, match=r"'loud' is taken by entry point 'loud = theirs:Loud' of package p; choose"):
+        registry.load_file(paths[1])
+    install(tmp_path / "more", monkeypatch, {"loud": "others:Loud"}, {"others.py": ATTACK}, "q")
+    registry._installed.cache_clear()
+    (entry,) = registry.unloadable("attacks")
+    assert "two have this name" in entry.error
+    assert "of package p" in entry.error
+    assert "of package q" in entry.error

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -68,6 +69,7 @@ FILTER = ("fedsiege.defenses.base", "Filter")
 """Module and name of the class that all filters derive from."""
 
 _extra: dict[tuple[Kind, str], type] = {}
+"""Classes of this process: those that were registered, and those of plug-in files."""
 
 
 def _literal_name(node: ast.ClassDef) -> str | None:
@@ -189,8 +191,24 @@ def _installed(kind: Kind) -> dict[str, Entry]:
             entry = _pointed(kind, point)
         except Exception as error:
             entry = Entry(kind, point.name, "", "", "", "", "", error=_reason(error))
-        found[point.name] = replace(entry, origin=f"entry point '{point.name} = {point.value}'{package}")
+        entry = replace(entry, origin=f"entry point '{point.name} = {point.value}'{package}")
+        if _own(kind, point.name):
+            entry = replace(entry, error=_taken(kind, point.name))
+        elif point.name in found:
+            both = f"{found[point.name].origin} and {entry.origin}"
+            entry = replace(entry, origin=both, error="two have this name, and only one of them may be installed")
+        found[point.name] = entry
     return found
+
+
+def _own(kind: Kind, name: str) -> bool:
+    """Whether FedSiege itself has something of that name, alone or composed of several as in ``union+multikrum``."""
+    builtin = _builtin(kind)
+    return name in builtin or (kind == "defenses" and "+" in name and set(name.split("+")) <= builtin.keys())
+
+
+def _taken(kind: Kind, name: str) -> str:
+    return f"plug-in name {name!r} is taken by FedSiege's own {SINGULAR[kind]}; choose another"
 
 
 def _reason(error: Exception) -> str:
@@ -222,9 +240,29 @@ def entries(kind: Kind) -> dict[str, Entry]:
 
 
 def register(kind: Kind, cls: type) -> type:
-    """Register a class of this process under its ``name``; returns it, so it may serve as a decorator's core."""
-    _extra[kind, cls.name] = cls  # type: ignore[attr-defined]
+    """Register a class of this process under its ``name``; returns it, so it may serve as a decorator's core.
+
+    Raises
+    ------
+    ConfigError
+        If FedSiege itself has that name.
+    """
+    name: str = cls.name  # type: ignore[attr-defined]
+    if _own(kind, name):
+        raise ConfigError(_taken(kind, name))
+    _extra[kind, name] = cls
     return cls
+
+
+def load_files(paths: Iterable[Path]) -> list[Entry]:
+    """Load the plug-in files of one configuration (`load_file`); ConfigError also if two of them share a name."""
+    found: dict[tuple[Kind, str], Entry] = {}
+    for path in dict.fromkeys(paths):
+        for entry in load_file(path):
+            other = found.setdefault((entry.kind, entry.name), entry)
+            if other is not entry:
+                raise ConfigError(f"plug-in name {entry.name!r} of {path} is taken by {other.path}; choose another")
+    return list(found.values())
 
 
 def load_file(path: Path) -> list[Entry]:
@@ -235,7 +273,7 @@ def load_file(path: Path) -> list[Entry]:
     Raises
     ------
     ConfigError
-        If the file is missing, cannot be imported or defines no plug-in.
+        If the file is missing, cannot be imported, defines no plug-in, or one of a name that is taken.
     """
     if not path.is_file():
         raise ConfigError(f"plug-in file {path} does not exist; give a path relative to the configuration file")
@@ -253,8 +291,15 @@ def load_file(path: Path) -> list[Entry]:
     for entry in scan(path, "defenses", module):
         cls = getattr(loaded, entry.cls)
         kind: Kind = "attacks" if hasattr(cls, "knowledge") else "defenses"
-        _extra[kind, entry.name] = cls
+        if _own(kind, entry.name):
+            raise ConfigError(f"{_taken(kind, entry.name)} in {path}")
+        installed = _installed(kind).get(entry.name)
+        by = installed.origin if installed and not installed.error else f"another {SINGULAR[kind]} of the file"
+        if (installed and not installed.error) or any((e.kind, e.name) == (kind, entry.name) for e in found):
+            raise ConfigError(f"plug-in name {entry.name!r} is taken by {by}; choose another in {path}")
         found.append(replace(entry, kind=kind, role=entry.role if kind == "defenses" else ""))
+    for entry in found:
+        _extra[entry.kind, entry.name] = getattr(loaded, entry.cls)
     if not found:
         raise ConfigError(f'plug-in file {path} defines no attack and no defense; give a class a literal `name = "…"`')
     return found

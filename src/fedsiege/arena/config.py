@@ -318,8 +318,7 @@ def parse(values: Any, base: Path | None = None) -> RunConfig:
     if not isinstance(listed, list | tuple):
         raise ConfigError(f"plugins must be a list of files, such as [{listed}]")
     plugins = tuple(map(str, listed))
-    for file in plugins:
-        registry.load_file((folder / file).resolve())
+    registry.load_files((folder / file).resolve() for file in plugins)
     dataset = values["dataset"]
     if isinstance(dataset, str):
         dataset = {"name": dataset}
