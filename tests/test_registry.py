@@ -174,7 +174,9 @@ def install(
     (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
     (told / "entry_points.txt").write_text("\n".join(["[fedsiege.attacks]", *lines]), encoding="utf-8")
     monkeypatch.syspath_prepend(str(folder))
-    for module in [m for m in sys.modules if m.partition(".")[0] in {Path(file).parts[0] for file in files}]:
+    for module in [
+        m for m in sys.modules if m.partition(".")[0] in {Path(file).parts[0].removesuffix(".py") for file in files}
+    ]:
         monkeypatch.delitem(sys.modules, module)
 
 
@@ -281,3 +283,81 @@ def test_two_plugins_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest
     assert "two have this name" in entry.error
     assert "of package p" in entry.error
     assert "of package q" in entry.error
+
+
+LOOSE = "from fedsiege.defenses import Filter\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n\n\n"
+SAID = r"class Mine.* is not a frozen dataclass, {}; write @dataclass\(frozen=True\) above it"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("class Mine:\n    name = 'mine'\n    ratio: float = 3.0\n", "as every plug-in must be"),
+        ("@dataclass\nclass Mine:\n    name: ClassVar[str] = 'mine'\n", "as every plug-in must be"),
+        (
+            "class Mine(Filter):\n    name: ClassVar[str] = 'mine'\n    ratio: float = 3.0\n    limit: int = 3\n",
+            r"so its fields are lost \(ratio, limit\)",
+        ),
+    ],
+    ids=["plain", "thawed", "undecorated"],
+)
+@pytest.mark.parametrize("later", ["", "from __future__ import annotations\n"], ids=["now", "later"])
+def test_a_class_that_is_no_frozen_dataclass_is_refused(tmp_path: Path, text: str, why: str, later: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(later + LOOSE + text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=SAID.format(why)):
+        registry.load_file(path)
+    assert ("defenses", "mine") not in registry._extra
+
+
+def test_a_class_without_fields_of_its_own_loses_none(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(LOOSE + "class Mine(Filter):\n    name: ClassVar[str] = 'mine'\n", encoding="utf-8")
+    assert [entry.name for entry in registry.load_file(path)] == ["mine"]
+
+
+def test_a_class_that_a_package_brings_from_another_of_its_files_is_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derived = (
+        "from .loud import Loud\n\n\nclass Louder(Loud):\n"
+        '    """Louder: is louder."""\n\n    name = "louder"\n    knowledge = Loud.knowledge\n'
+    )
+    base = ATTACK.replace("    factor", '    needs: ClassVar[frozenset[str]] = frozenset({"items"})\n    factor')
+    files = {
+        "theirs/__init__.py": "from .deep import Loud\nfrom theirs.deep.louder import Louder as Loudest\n",
+        "theirs/deep/__init__.py": "from .loud import Loud\n",
+        "theirs/deep/loud.py": base,
+        "theirs/deep/louder.py": derived,
+        "theirs/ring.py": "from .ring import Loud\n",
+    }
+    points = {"loud": "theirs:Loud", "louder": "theirs:Loudest", "ring": "theirs.ring:Loud"}
+    install(tmp_path, monkeypatch, points, files)
+    known = registry.entries("attacks")
+    assert known["loud"].reference == "nobody, 2026, page 1"
+    assert (known["louder"].summary, known["louder"].cls) == ("is louder", "Loudest")
+    assert known["loud"].capabilities == known["louder"].capabilities == ("items",)
+    assert known["ring"].summary == ""
+    assert "theirs" not in sys.modules
+    assert registry.load("attacks", "louder").__name__ == "Louder"
+    with pytest.raises(ConfigError, match="attack 'ring' cannot be loaded: ImportError"):
+        registry.load("attacks", "ring")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_entry_point_is_called_as_its_class_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    # Source tells the name of one class, and only running it that of the other.
+    text = ATTACK if told else ATTACK.replace('"loud"', '"".join("loud")')
+    install(tmp_path, monkeypatch, {"shout": "theirs:Loud"}, {"theirs.py": text})
+    assert ("shout" in registry.entries("attacks")) != told
+    with pytest.raises(ConfigError, match=r"'shout' cannot be loaded: its class says name = 'loud'; call .* the same"):
+        registry.load("attacks", "shout")
+
+
+def test_an_installed_class_is_a_frozen_dataclass_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ATTACK.replace("@dataclass(frozen=True)\n", "")
+    install(tmp_path, monkeypatch, {"loud": "theirs:Loud"}, {"theirs.py": text})
+    with pytest.raises(ConfigError, match=r"class Loud is not a frozen dataclass, so its fields are lost \(factor\)"):
+        registry.load("attacks", "loud")

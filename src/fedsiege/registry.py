@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Iterable
@@ -178,7 +179,14 @@ def _pointed(kind: Kind, point: EntryPoint) -> Entry:
         return unread
     if not isinstance(node, ast.ClassDef):
         return unread
+    if (name := _literal_name(node)) not in (None, point.name):
+        raise ConfigError(_other_name(name))
     return replace(_entry(kind, point.name, node, tree, module, ""), cls=cls)
+
+
+def _other_name(name: object) -> str:
+    # A run folder keeps the class's name, by which nobody would find it again.
+    return f"its class says name = {name!r}; call the entry point the same"
 
 
 @cache
@@ -209,6 +217,16 @@ def _own(kind: Kind, name: str) -> bool:
 
 def _taken(kind: Kind, name: str) -> str:
     return f"plug-in name {name!r} is taken by FedSiege's own {SINGULAR[kind]}; choose another"
+
+
+def _refuse_loose(cls: Any, where: str) -> None:
+    """Refuse a class that is no frozen dataclass, or whose own fields are lost as it is not decorated (ConfigError)."""
+    params = getattr(cls, "__dataclass_params__", None)
+    own = inspect.get_annotations(cls) if isinstance(cls, type) else {}
+    lost = [] if "__dataclass_params__" in vars(cls) else [n for n, kind in own.items() if "ClassVar" not in str(kind)]
+    if params is None or not params.frozen or lost:
+        why = f"so its fields are lost ({', '.join(lost)})" if params and lost else "as every plug-in must be"
+        raise ConfigError(f"{where} is not a frozen dataclass, {why}; write @dataclass(frozen=True) above it")
 
 
 def _reason(error: Exception) -> str:
@@ -273,7 +291,8 @@ def load_file(path: Path) -> list[Entry]:
     Raises
     ------
     ConfigError
-        If the file is missing, cannot be imported, defines no plug-in, or one of a name that is taken.
+        If the file is missing, cannot be imported, defines no plug-in, or one of a name that is taken or that is
+        not a frozen dataclass.
     """
     if not path.is_file():
         raise ConfigError(f"plug-in file {path} does not exist; give a path relative to the configuration file")
@@ -287,7 +306,7 @@ def load_file(path: Path) -> list[Entry]:
         spec.loader.exec_module(loaded)
     except Exception as error:
         raise ConfigError(f"plug-in file {path} failed to import: {type(error).__name__}: {error}") from error
-    found = []
+    found: list[Entry] = []
     for entry in scan(path, "defenses", module):
         cls = getattr(loaded, entry.cls)
         kind: Kind = "attacks" if hasattr(cls, "knowledge") else "defenses"
@@ -297,6 +316,7 @@ def load_file(path: Path) -> list[Entry]:
         by = installed.origin if installed and not installed.error else f"another {SINGULAR[kind]} of the file"
         if (installed and not installed.error) or any((e.kind, e.name) == (kind, entry.name) for e in found):
             raise ConfigError(f"plug-in name {entry.name!r} is taken by {by}; choose another in {path}")
+        _refuse_loose(cls, f"class {entry.cls} of plug-in file {path}")
         found.append(replace(entry, kind=kind, role=entry.role if kind == "defenses" else ""))
     for entry in found:
         _extra[entry.kind, entry.name] = getattr(loaded, entry.cls)
@@ -324,7 +344,11 @@ def load(kind: Kind, name: str) -> Any:
     try:
         if entry.error:
             raise ConfigError(entry.error)
-        return getattr(importlib.import_module(entry.module), entry.cls)
+        cls = getattr(importlib.import_module(entry.module), entry.cls)
+        if cls.name != name:
+            raise ConfigError(_other_name(cls.name))
+        _refuse_loose(cls, f"class {entry.cls}")
+        return cls
     except Exception as error:
         raise ConfigError(
             f"{SINGULAR[kind]} {name!r} cannot be loaded: {_reason(error)} ({entry.origin}); repair or uninstall it"
