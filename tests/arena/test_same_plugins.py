@@ -1,19 +1,23 @@
-"""Plug-in files that are edited under a run: a resumed run and a finished one are held to the sums that they told."""
+"""Plug-ins that are edited under a run: a resumed run and a finished one are held to the sums that they told."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fedsiege import registry
 from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.grid import Cell, run_cells
 from fedsiege.arena.replay import replay
 from fedsiege.arena.runs import Stopped, execute
-from fedsiege.arena.same_plugins import told
+from fedsiege.arena.same_plugins import sums, told
 from fedsiege.errors import RunError
 from tests.arena.games import Here
 from tests.arena.stored import edit
@@ -118,3 +122,90 @@ def test_a_grid_does_not_take_cells_of_an_edited_file_for_finished(tmp_path: Pat
     assert new.result is not None
     write(file)
     assert [o.error is None for o in run_cells(cells, executor=Here())] == [True, False]
+
+
+def installed(folder: Path, remark: str = "") -> Path:
+    """Install a package with a rule, an attack, and a function that makes a network; `remark` makes a version of it."""
+    (folder / "brought").mkdir(parents=True, exist_ok=True)
+    (folder / "brought" / "__init__.py").write_text("", "utf-8")
+    path = folder / "brought" / "code.py"
+    path.write_text(
+        "from dataclasses import dataclass\n\nimport torch\n\nfrom fedsiege.attacks.lie import LIE\n"
+        "from fedsiege.defenses.none import FedAvg\n\n\n"
+        f"@dataclass(frozen=True)\nclass Rule(FedAvg):\n    name = 'brought-rule'  # {remark}\n\n\n"
+        "@dataclass(frozen=True)\nclass Attack(LIE):\n    name = 'brought-attack'\n\n\n"
+        "def small(shape, classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[1] * shape[2], classes))\n",
+        "utf-8",
+    )
+    told = folder / "their_package-1.5.dist-info"
+    told.mkdir(exist_ok=True)
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.5\n", "utf-8")
+    (told / "top_level.txt").write_text("brought\n", "utf-8")
+    points = ("[fedsiege.attacks]", "brought-attack = brought.code:Attack")
+    points += ("[fedsiege.defenses]", "brought-rule = brought.code:Rule")
+    (told / "entry_points.txt").write_text("\n".join(points), "utf-8")
+    return path
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = installed(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    registry._installed.cache_clear()
+    yield path
+    registry._installed.cache_clear()
+    for module in ("brought.code", "brought"):
+        sys.modules.pop(module, None)
+
+
+PLAYED: dict[str, dict[str, Any]] = {
+    "rule": {"defense": "brought-rule", "attack": "none"},
+    "first part": {"defense": "brought-rule+median", "attack": "none"},
+    "inner rule": {"defense": {"name": "flcert", "groups": 2, "rule": "brought-rule"}, "dataset": "digits"},
+    "attack": {"defense": "none", "attack": "brought-attack"},
+    "wrapped attack": {"defense": "none", "attack": "noise(brought-attack)"},
+}
+
+
+@pytest.mark.parametrize("sections", PLAYED.values(), ids=PLAYED)
+def test_installed_code_is_summed_by_module(code: Path, sections: dict[str, Any]) -> None:
+    made = parse(sections) if "dataset" in sections else small(**sections)
+    assert sums(made) == {"brought.code": hashlib.sha256(code.read_bytes()).hexdigest()}
+
+
+@pytest.mark.parametrize("what", ["rule", "make"])
+def test_a_run_is_held_to_installed_code(
+    tmp_path: Path, code: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if what == "rule":
+        played = small(**PLAYED["rule"], federation={"rounds": 2, "evaluate_every": 2})
+    else:
+        # Not imported yet when a finished run is looked at: found in the folder of the start.
+        monkeypatch.chdir(tmp_path / "site")
+        played = parse(
+            {
+                "dataset": {"name": "digits", "clients": 5, "partition": "iid"},
+                "model": {"name": "torch-module", "make": "brought.code:small"},
+                "federation": {"rounds": 2, "evaluate_every": 2},
+            }
+        )
+    result = execute(played, tmp_path / "run", threads=1)
+    found = RunFolder(tmp_path / "run").read_environment()
+    assert found["plugins"] == {"brought.code": hashlib.sha256(code.read_bytes()).hexdigest()}
+    assert found["versions"]["their-package"] == "1.5"
+    assert execute(played, tmp_path / "run") == result
+    installed(tmp_path / "site", "edited")
+    with pytest.raises(RunError, match=r"was finished on another version of module brought\.code: SHA-256 .* --out"):
+        execute(played, tmp_path / "run")
+    assert "on another version of module brought.code" in replay(tmp_path / "run").error
+    (outcome,) = run_cells([Cell(played, tmp_path / "run", "it")], executor=Here())
+    assert "on another version of module brought.code" in str(outcome.error)
+    # A run of before this was told is held to nothing, and takes the file that is there.
+    edit(tmp_path / "run" / "environment.json", plugins=None)
+    assert execute(played, tmp_path / "run") == result
+
+
+def test_a_network_that_is_not_there_has_no_sum() -> None:
+    for make in ("", "nowhere_at_all:small", "nowhere_at_all.deep:small", "builtins:max", "fedsiege.registry:load"):
+        assert sums(parse({"dataset": "digits", "model": {"name": "torch-module", "make": make}})) == {}, make

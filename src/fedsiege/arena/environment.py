@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,12 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def versions() -> dict[str, str]:
-    """Return the installed versions of the packages that can move a result."""
+def versions(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Return the installed versions of the packages that can move a result, with those that brought `modules`."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    tops = {module.partition(".")[0] for module in modules}
+    brought = packages_distributions() if tops else {}
+    for name in (*PACKAGES, *sorted({name for top in tops for name in brought.get(top, ())})):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -71,11 +73,11 @@ def accelerator(device: str) -> str:
     return torch.cuda.get_device_name(device)
 
 
-def describe(threads: int, command: str, device: str = "cpu") -> dict[str, Any]:
-    """Return the environment of a run, which computes on a torch `device`, as JSON values."""
+def describe(threads: int, command: str, device: str = "cpu", modules: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the environment of a run, which computes on a torch `device` with other people's `modules`, as JSON."""
     return {
         "commit": commit(),
-        "versions": versions(),
+        "versions": versions(modules),
         "hardware": {"cpu": processor(), "cores": os.cpu_count(), "threads": threads, "device": accelerator(device)},
         "platform": platform.platform(),
         "command": command,

@@ -224,7 +224,7 @@ class _Grid:
         """End a cell with its result, unless it rests on other data or plug-in files than there are now."""
         cell = self.cells[index]
         error = self.data.objection(cell.config.dataset, cell.path, cell.label)
-        error = error or same_plugins.objection(RunFolder(cell.path), cell.config.plugins, "finished")
+        error = error or same_plugins.objection(RunFolder(cell.path), cell.config, "finished")
         if error is None:
             self._end(index, kind, result)
         else:

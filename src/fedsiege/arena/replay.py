@@ -61,7 +61,7 @@ def replay(path: Path, rounds: int = 3) -> Replay:
         environment = folder.read_environment()
         if (stored := environment.get("config_hash")) not in (None, config.hash):
             return Replay(path, error=f"its configuration reads as {config.hash} now, and read as {stored} then")
-        same_plugins.refuse_edited(folder, config.plugins, "begun")
+        same_plugins.refuse_edited(folder, config, "begun")
         records = list(islice(folder.read_rounds(), rounds))
         if not records:
             return Replay(path, error="no round is stored")

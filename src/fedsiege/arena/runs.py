@@ -207,21 +207,23 @@ def execute(
         if folder.finished:
             result = folder.read_result()
             refuse_replaced(folder)
-            same_plugins.refuse_edited(folder, config.plugins, "finished")
+            same_plugins.refuse_edited(folder, config, "finished")
             return result
         folder.failed.unlink(missing_ok=True)
         folder.sweep()
         with failure.recorded(folder, Stopped):
             meter = cost.Meter(folder.cost)
             if folder.checkpoint.exists():
-                same_plugins.refuse_edited(folder, config.plugins, "begun")
+                same_plugins.refuse_edited(folder, config, "begun")
             federation, info = assemble(config, keep_data)
             _resume(federation, folder, info)
             device = str(getattr(federation.learner, "device", "cpu"))
-            described = environment.describe(count, f"{command or again(path)} --threads {count}", device)
+            described = environment.describe(
+                count, f"{command or again(path)} --threads {count}", device, same_plugins.modules(config)
+            )
             described = environment.joined(described, _described(folder), federation.done)
             described |= {"data": info, "config_hash": config.hash}
-            described |= {"plugins": same_plugins.sums(config.plugins)} if config.plugins else {}
+            described |= {"plugins": plugins} if (plugins := same_plugins.sums(config)) else {}
             write_atomic(folder.environment, json.dumps(described, indent=2).encode())
             _rounds(federation, folder, checkpoint_every, progress, stop, meter)
             checkpoint.save(folder.model, federation.model.snapshot())

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -13,6 +16,18 @@ import torch
 from fedsiege.capabilities import Capability
 from fedsiege.errors import ConfigError
 from fedsiege.learners.classifier import ClassifierConfig
+from fedsiege.source import located
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """Let modules be found in the current folder first."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 @dataclass(frozen=True)
@@ -36,20 +51,27 @@ class TorchModuleConfig(ClassifierConfig):
     provides: ClassVar[frozenset[Capability]] = frozenset({"labels", "root", "virtual", "vote"})
     make: str = ""
 
+    def sources(self) -> dict[str, Path]:
+        """Return the file that `make` stands in, by its module; empty if there is none."""
+        package = self.make.partition(":")[0]
+        try:
+            with _here():
+                spec = located(package)
+        except (ImportError, ValueError):
+            spec = None
+        return {package: Path(spec.origin)} if spec and spec.has_location and spec.origin else {}
+
     def network(self, shape: tuple[int, ...], classes: int) -> torch.nn.Module:
         """Return the user's network; ConfigError if it cannot be made."""
         package, _, function = self.make.partition(":")
-        here = os.getcwd()
-        sys.path.insert(0, here)
         try:
-            module = getattr(importlib.import_module(package), function)(shape, classes)
+            with _here():
+                module = getattr(importlib.import_module(package), function)(shape, classes)
         except Exception as error:
             raise ConfigError(
                 f"torch-module.make = {self.make!r} failed: {type(error).__name__}: {error}; it must name "
                 f"an importable function as 'package.module:function' that takes (shape, classes)"
             ) from error
-        finally:
-            sys.path.remove(here)
         if not isinstance(module, torch.nn.Module):
             what = type(module).__name__
             raise ConfigError(f"torch-module.make = {self.make!r} returned {what}, which is not a torch.nn.Module")
