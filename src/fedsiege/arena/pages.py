@@ -81,14 +81,14 @@ def render(data: Mapping[str, Any]) -> str:
     """Return the Markdown page of a published table (`fedsiege.arena.publish.evidence`)."""
     varied = any(row["variant"] for row in data["rows"])
     smaller = data["id"].endswith(("-lite", "-small"))
-    own_readings = data["id"].startswith("variants-")
-    usual = "our default" if own_readings else "as noted below" if smaller else "as in the paper"
-    usual = usual if varied else None
+    usual = "as noted below" if smaller else "as in the paper"
+    if data["id"].startswith("variants-"):
+        usual = "our default"
     own, body = _measures(data, data["measures"]) if "measures" in data else _losses(data)
     head = ["model, data", "malicious", "defense", *(["variant"] if varied else []), "attack", *own, "seeds"]
     lines = [f"# {data['title']}", "", data["about"], "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row, cells in zip(data["rows"], body):
-        lines.append("| " + " | ".join([*_named(row, usual), *cells, str(row["seeds"])]) + " |")
+        lines.append("| " + " | ".join([*_named(row, usual if varied else None), *cells, str(row["seeds"])]) + " |")
     lines += ["", *[f"- {note}" for note in data["notes"]], "", "```console", f"$ {data['command']}", "```", ""]
     commits = ", ".join(data["commits"]) or "unknown"
     made = f"Commit: {commits}. Hardware: {'; '.join(data['hardware'])}. Paper: {data['paper']}."
