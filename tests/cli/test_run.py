@@ -100,6 +100,8 @@ def test_set_replaces_values(fedsiege: Callable, config: Path) -> None:
         ("dataset: synthetic", ["--set", "seed=1", "--set", "attack=lie"], "--set is given 2 times"),
         ("dataset: synthetic", ["--out=a", "--out", "b"], "behind one --out"),
         ("dataset: synthetic", ["--set", "federation.cohort=99999"], "exceeds the 943 clients"),
+        ("dataset: digits", ["--set", "model=mf"], "model 'mf' recommends items; this data set holds images"),
+        ("dataset: synthetic", ["--set", "model=mlp"], "model 'mlp' classifies images; this data set holds"),
     ],
 )
 def test_errors_are_one_line_and_status_two(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fedsiege.data.interactions import Interactions, RecDataset
+from fedsiege.errors import ConfigError
 from fedsiege.federation.server import ServerConfig, ServerModel
 from fedsiege.kernels.hashing import fill_dropout
 from fedsiege.learners import mf
@@ -16,6 +17,7 @@ from fedsiege.learners.base import Job, LocalData, Pairs
 from fedsiege.learners.contrastive import ContrastiveTask
 from fedsiege.learners.mf import MF, MFConfig, distinct, tiles, xavier_uniform
 from fedsiege.rng import client_keys
+from tests.pictures import pictures
 from tests.trees import fingerprint
 
 ITEMS = 50
@@ -285,3 +287,8 @@ def test_xavier_uniform():
     assert table.std() == pytest.approx(bound / 3**0.5, rel=0.02)
     assert not torch.equal(table, xavier_uniform(2000, 40, 2, "x"))
     assert torch.equal(table, xavier_uniform(2000, 40, 1, "x"))
+
+
+def test_images_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model 'mf' recommends items; this data set holds images: take .*cnn"):
+        MFConfig().build(pictures(), "fair", 0)  # type: ignore[arg-type]

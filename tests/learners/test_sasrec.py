@@ -17,6 +17,7 @@ from fedsiege.learners.contrastive import ContrastiveTask
 from fedsiege.learners.sasrec import SASRec, SASRecConfig
 from fedsiege.learners.sasrec_net import share_out
 from fedsiege.rng import client_keys
+from tests.pictures import pictures
 
 ITEMS = 60
 LENGTHS = (7, 1, 12, 2, 33, 0, 18, 5)
@@ -317,3 +318,8 @@ def test_cohorts_without_a_transition(clients):
 def test_impossible_shapes_are_refused(changes):
     with pytest.raises(ConfigError, match="multiple of 4"):
         SASRecConfig(**changes)
+
+
+def test_images_are_refused() -> None:
+    with pytest.raises(ConfigError, match="model 'sasrec' recommends items; this data set holds images"):
+        SASRecConfig().build(pictures(), "fair", 0)  # type: ignore[arg-type]

@@ -87,7 +87,9 @@ class ClassifierConfig:
     def build(self, dataset: Any, protocol: str, seed: int) -> Classifier:
         """Return the learner for `dataset`; ConfigError if it does not hold images."""
         if not isinstance(dataset, FederatedImages):
-            raise ConfigError(f"model {self.name!r} classifies images; this data set holds interactions")
+            raise ConfigError(
+                f"model {self.name!r} classifies images; this data set holds interactions: take mf or sasrec"
+            )
         return Classifier(self, dataset, seed)
 
 

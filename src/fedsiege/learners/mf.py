@@ -26,7 +26,7 @@ from fedsiege.learners.base import (
     Trained,
     VirtualTask,
 )
-from fedsiege.learners.recommendation import ClientStore, Protocol, all_ranking
+from fedsiege.learners.recommendation import ClientStore, Protocol, all_ranking, interactions
 from fedsiege.learners.virtual_mf import MF_RATES
 from fedsiege.optim import AdamTable
 from fedsiege.rng import client_keys, generator
@@ -109,8 +109,8 @@ class MFConfig:
         require(is_real(self.user_lr) and self.user_lr >= 0, "model.user_lr", self.user_lr, "a number of at least 0")
 
     def build(self, dataset: RecDataset, protocol: Protocol, seed: int) -> MF:
-        """Return the learner for `dataset`."""
-        return MF(self, dataset, protocol, seed)
+        """Return the learner for `dataset`; ConfigError if it does not hold interactions."""
+        return MF(self, interactions(self.name, dataset), protocol, seed)
 
 
 @dataclass

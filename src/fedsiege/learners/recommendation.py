@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from fedsiege.data.interactions import RecDataset
 from fedsiege.data.negatives import draw_negatives
+from fedsiege.errors import ConfigError
 from fedsiege.learners.base import Job
 from fedsiege.metrics.ranking import ranking_metrics, target_ranks
 from fedsiege.rng import client_keys
 
 Protocol = Literal["paper", "fair"]
 BLOCK = 512
+
+
+def interactions(name: str, dataset: Any) -> RecDataset:
+    """Return `dataset` for the model of that name; ConfigError if it does not hold interactions."""
+    if not isinstance(dataset, RecDataset):
+        raise ConfigError(f"model {name!r} recommends items; this data set holds images: take a classifier, as cnn")
+    return dataset
 
 
 @dataclass(frozen=True)

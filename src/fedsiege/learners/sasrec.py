@@ -19,7 +19,7 @@ from fedsiege.kernels.rowsets import row_sets
 from fedsiege.kernels.transformer import Dropout, Weights
 from fedsiege.learners.base import Goal, Job, LocalData, ModelView, Pairs, Scores, State, Trained
 from fedsiege.learners.mf import EMPTY, distinct, xavier_uniform
-from fedsiege.learners.recommendation import ClientStore, Protocol, all_ranking
+from fedsiege.learners.recommendation import ClientStore, Protocol, all_ranking, interactions
 from fedsiege.learners.sasrec_net import Network, shares
 from fedsiege.rng import client_keys
 from fedsiege.updates import BlockSpec, DenseBlock, ModelSpec, RowBlock, UpdateBatch
@@ -76,8 +76,8 @@ class SASRecConfig:
             raise ConfigError(f"dim {self.dim} over {self.heads} heads must give a multiple of 4; try dim=64, heads=1")
 
     def build(self, dataset: RecDataset, protocol: Protocol, seed: int) -> SASRec:
-        """Return the learner for `dataset`."""
-        return SASRec(self, dataset, protocol, seed)
+        """Return the learner for `dataset`; ConfigError if it does not hold interactions."""
+        return SASRec(self, interactions(self.name, dataset), protocol, seed)
 
 
 @dataclass
