@@ -66,6 +66,16 @@ def test_a_finished_run_is_not_run_again(fedsiege: Callable, config: Path, monke
         assert json.loads(said.out) == first
 
 
+def test_a_finished_run_of_another_configuration_is_refused_and_nothing_else_is_said(
+    fedsiege: Callable, config: Path
+) -> None:
+    fedsiege("run", config, "--out", "one")
+    said = fedsiege("run", config, "--out", "one", "--set", "seed=4")
+    assert (said.status, said.out) == (2, "")
+    assert "holds a run of another configuration" in said.err
+    assert said.err.count("\n") == 1
+
+
 def test_a_half_done_run_resumes_to_the_same_bytes(fedsiege: Callable, config: Path) -> None:
     fedsiege("run", config, "--out", "whole")
 

@@ -82,11 +82,11 @@ class Run:
             notes.append(f"{config.attack.name} against {config.defense.name}: {reason}")
         for note in notes:
             err().print(f"note: {note}", markup=False, soft_wrap=True)
-        folder = RunFolder(path)
-        if folder.finished:
-            err().print(f"{path} is finished; nothing to run", markup=False, soft_wrap=True)
+        finished = RunFolder(path).finished
         with RunProgress(config.federation.rounds, config.metric) as progress:
             result = execute(config, path, threads=self.threads, progress=progress)
+        if finished:  # Said only now: the folder may have been refused.
+            err().print(f"{path} is finished; nothing to run", markup=False, soft_wrap=True)
         if self.json:
             print_json({**result, "folder": str(path)})
         else:
