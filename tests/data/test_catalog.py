@@ -70,6 +70,19 @@ def test_adjacency_lists_are_recognised(write: Callable[..., Path], tmp_path: Pa
         assert " test.txt=" in str(data.info["sha256"])
 
 
+def test_a_folder_of_no_known_format_names_the_file_to_give(write: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no data of a known format; expected train\.txt and test\.txt"):
+        load(tmp_path)
+    write("notes.md", "# mine")
+    write("u.data", DATA)
+    with pytest.raises(DataError, match=f"give the file {tmp_path / 'u.data'}$"):
+        load(tmp_path)
+    assert load(tmp_path / "u.data").num_users == 1
+    write("train.txt", "0 1 2\n")
+    with pytest.raises(DataError, match=r"has no test\.txt"):
+        load(tmp_path)
+
+
 def test_unknown_formats_are_refused(write: Callable[..., Path]) -> None:
     path = write("a.csv", "user,item\n1,2\n")
     with pytest.raises(DataError, match=r"no known format \(first line 'user,item'\); give format="):

@@ -152,6 +152,18 @@ def _files(path: Path, format: str) -> tuple[Path, ...]:
     return (path,)
 
 
+def _told_by_name(name: str) -> str | None:
+    """Return the format that a file's name alone tells, None if it tells none."""
+    name = name.removesuffix(".gz")
+    if name in ("train.txt", "test.txt"):
+        return "lightgcn"
+    if name.endswith(".inter"):
+        return "recbole"
+    if name in ("u.data", "ratings.dat"):
+        return "movielens"
+    return "checkins" if name.lower().endswith("checkins.txt") else None
+
+
 def sniff(path: Path) -> str:
     """Return the format of a file or folder, by its name, then by its first line.
 
@@ -160,15 +172,20 @@ def sniff(path: Path) -> str:
     DataError
         If it is of no known format.
     """
-    name = path.name.removesuffix(".gz")
-    if path.is_dir() or name in ("train.txt", "test.txt"):
-        return "lightgcn"
-    if name.endswith(".inter"):
-        return "recbole"
-    if name in ("u.data", "ratings.dat"):
-        return "movielens"
-    if name.lower().endswith("checkins.txt"):
-        return "checkins"
+    told = _told_by_name(path.name)
+    if path.is_dir():
+        inside = {entry.name: _told_by_name(entry.name) for entry in sorted(path.iterdir())}
+        if "lightgcn" in inside.values():
+            return "lightgcn"
+        files = [name for name, format in inside.items() if format]
+        if files:
+            raise DataError(f"{path} as a folder holds no data of a known format; give the file {path / files[0]}")
+        raise DataError(
+            f"{path} holds no data of a known format; expected train.txt and test.txt, or images as train/CLASS/*.png "
+            "and test/CLASS/*.png; records of other formats are given by the path of their file, such as u.data"
+        )
+    if told:
+        return told
     from fedsiege.data._text import read_lines
 
     first = str(read_lines(path).text[0])
