@@ -287,6 +287,9 @@ def test_incomplete_class_folders(tmp_path: Path) -> None:
     content["train/bee/001.png"] = content["train/bee/004.png"][:-40]
     with pytest.raises(DataError, match=r"train/bee/001.png cannot be decoded"):
         load_images(write_files(tmp_path / "b", content))
+    content["train/bee/001.png"] = b"no picture"
+    with pytest.raises(DataError, match=r"bee/001.png cannot be decoded \(no image that Pillow knows\); replace or re"):
+        load_images(write_files(tmp_path / "d", content))
     with pytest.raises(DataError, match="no images train/CLASS"):
         load_images(write_files(tmp_path / "c", {"train/x/readme.txt": b"", "test/x/readme.txt": b""}))
 

@@ -27,7 +27,7 @@ def decode(encoded: Sequence[bytes], where: Callable[[int], str], channels: int 
     DataError
         If an image is damaged, of another size than the first, or has values that 8 bits cannot hold.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     out: np.ndarray | None = None
     mode = {None: "L", 1: "L", 3: "RGB"}[channels]
@@ -39,7 +39,12 @@ def decode(encoded: Sequence[bytes], where: Callable[[int], str], channels: int 
                 pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
         # Pillow raises many kinds: OSError, SyntaxError, ValueError, its own for decompression bombs.
         except Exception as error:
-            raise DataError(f"{where(i)} cannot be decoded ({error}); remove the data and fetch them again") from error
+            # Pillow names the buffer, which says nothing to anyone.
+            why = "no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
+            raise DataError(
+                f"{where(i)} cannot be decoded ({why}); replace or remove it; data that were downloaded: remove them "
+                "all and fetch them again"
+            ) from error
         if colour:
             return decode(encoded, where, 3)
         if levels is not None:
