@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Callable
+
 import pytest
 
 from fedsiege.cli.console import WORD, show_table, table
@@ -32,3 +36,13 @@ def test_a_table_that_fits_keeps_to_the_terminal(
 def test_an_interval_stands_behind_its_value() -> None:
     row = {"HR@5": 0.04, "HR@5 low": 0.03, "HR@5 high": 0.05, "paper": None, "seeds": 3}
     assert [_with_interval(row, c) for c in ("HR@5", "paper", "seeds")] == ["0.0400 [0.0300, 0.0500]", "–", "3"]
+
+
+def test_a_listing_on_eighty_columns_loses_no_word(monkeypatch: pytest.MonkeyPatch, fedsiege: Callable) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = Counter(fedsiege("list").out.split())
+    told: Counter[str] = Counter()
+    for rows in json.loads(fedsiege("list", "--json").out).values():
+        for row in rows:
+            told.update(" ".join([row["name"], row["summary"], row.get("reference") or ""]).split())
+    assert {word: n - shown[word] for word, n in told.items() if len(word) <= WORD and n > shown[word]} == {}

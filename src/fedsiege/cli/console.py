@@ -71,7 +71,8 @@ def show_table(made: Table) -> None:
     console = out()
     wide = console.options.update(max_width=10_000)
     console.width = max(console.width, Measurement.get(console, wide, made).minimum)
-    console.print(made)
+    # Columns of a least width may come out wider than was measured, and what lies beyond would be cut off.
+    console.print(made, crop=False)
 
 
 def number(value: Any, digits: int = 4) -> str:
