@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import importlib.util
 import ipaddress
 import json
 import os
@@ -413,6 +414,8 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="append the run to this file: command, versions, settings, verdicts")
     parser.add_argument("--title", default="", help="what the run is for, in the log")
     args = parser.parse_args()
+    if importlib.util.find_spec("flwr") is None:
+        sys.exit("loopback.py needs Flower: pip install 'fedsiege[flower]'")
     # Ended from outside, this process must not leave the others behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     changes = {}

@@ -96,8 +96,12 @@ class Audit:
 
     def __call__(self) -> int:
         """Run the audit, print the score card and write the page; 1 if runs timed out."""
-        from fedsiege.redteam.audit.app import read_app
-
+        try:
+            from fedsiege.redteam.audit.app import read_app
+        except ModuleNotFoundError as error:
+            if error.name != "flwr":
+                raise
+            raise ConfigError("fedsiege audit needs Flower: pip install 'fedsiege[flower]'") from error
         if self.jobs is not None and self.jobs < 1:
             raise ConfigError(f"--jobs {self.jobs} must be at least 1")
         if not self.timeout > 0:
@@ -122,15 +126,11 @@ class Audit:
 
     def _jobs(self, app: Any) -> list[Job]:
         """Return the audit's jobs; ConfigError for a name that is unknown or cannot be used."""
-        try:
-            from fedsiege.flower.needs import as_defense
-            from fedsiege.redteam.audit.plan import ATTACKS, DEFENSES, plan
-            from fedsiege.redteam.choose import attack_of, check_suited
-            from fedsiege.redteam.hostile import HOSTILE
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != "flwr":
-                raise
-            raise ConfigError("fedsiege audit needs Flower: pip install 'fedsiege[flower]'") from error
+        from fedsiege.flower.needs import as_defense
+        from fedsiege.redteam.audit.plan import ATTACKS, DEFENSES, plan
+        from fedsiege.redteam.choose import attack_of, check_suited
+        from fedsiege.redteam.hostile import HOSTILE
+
         attacks = tuple(dict.fromkeys(self.attacks or ATTACKS))
         for name in attacks:
             if name not in HOSTILE:
