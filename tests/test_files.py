@@ -60,6 +60,8 @@ def test_a_folder_is_made_once_and_a_file_in_its_way_is_named(tmp_path: Path) ->
         (None, "cannot read card .*a.yaml: No such file"),
         (b"a: [1", "a.yaml is not valid YAML"),
         ("# caf\u00e9\na: 1".encode("latin-1"), "a.yaml is not valid YAML: .*utf-8"),
+        (b"a: 1\nb: {c: 1}\na: 2", "a.yaml is not valid YAML: key 'a' is given twice, in lines 1 and 3; keep one"),
+        (b"a:\n- {b: 1, b: 1}", "key 'b' is given twice, in line 2"),
     ],
 )
 def test_what_is_no_yaml_is_one_line(tmp_path: Path, content: bytes | None, said: str) -> None:
@@ -74,3 +76,11 @@ def test_what_is_no_yaml_is_one_line(tmp_path: Path, content: bytes | None, said
 def test_yaml_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("a: [1, 2]", encoding="utf-8")
     assert read_yaml(tmp_path / "a.yaml", "card") == {"a": [1, 2]}
+
+
+def test_a_merged_key_may_be_given_anew(tmp_path: Path) -> None:
+    # b stands deeper than c, so that its merge is resolved for c before b itself is made.
+    text = "a: &a {x: 1, y: 1}\np: {q: &b {<<: *a, x: 2}}\nc: {<<: *b, y: 3}\n"
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    a, b = {"x": 1, "y": 1}, {"x": 2, "y": 1}
+    assert read_yaml(tmp_path / "a.yaml", "card") == {"a": a, "p": {"q": b}, "c": {"x": 2, "y": 3}}

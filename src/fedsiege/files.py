@@ -55,6 +55,29 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+class _Unique(yaml.SafeLoader):
+    """YAML without keys that stand twice in one mapping, of which PyYAML would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping; YAMLError for a key that stands twice. Here ``<<`` is still a key of its own."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in lines:
+                    where = f"lines {lines[name]} and {line}" if line > lines[name] else f"line {line}"
+                    raise yaml.YAMLError(f"key {key.value!r} is given twice, in {where}; keep one")
+                lines[name] = line
+        return node
+
+
+def load_yaml(text: str) -> Any:
+    """Return the values of a YAML text; YAMLError if it is none, or gives a key of one mapping twice."""
+    # A safe loader: it makes plain values alone.
+    return yaml.load(text, _Unique)
+
+
 def read_yaml(path: Path, what: str) -> Any:
     """Return the values of a YAML file.
 
@@ -68,10 +91,10 @@ def read_yaml(path: Path, what: str) -> Any:
     Raises
     ------
     ConfigError
-        If the file cannot be read, or is not YAML in UTF-8.
+        If the file cannot be read, is not YAML in UTF-8, or gives a key of one mapping twice.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

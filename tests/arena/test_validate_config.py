@@ -69,6 +69,29 @@ def test_errors_name_what_is_wrong_and_what_is_near(values: Any, words: list[str
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("federation", {"rounds": True}),
+        ("federation", {"cutoffs": [5, True]}),
+        ("server", {"lr": True}),
+        ("model", {"name": "mf", "dim": True}),
+        ("attack", {"name": "lie", "z": False}),
+        ("dataset", {"name": "synthetic", "users": True}),
+    ],
+)
+def test_true_is_no_number(section: str, values: dict[str, Any]) -> None:
+    field = list(values)[-1]
+    with pytest.raises(ConfigError, match=f"field '{field}': must be a number, and true and false are none, got"):
+        parse({"dataset": "synthetic", section: values})
+
+
+def test_true_is_true_and_what_is_quoted_counts_as_what_it_spells() -> None:
+    made = parse({"dataset": {"name": "digits", "balanced": False}, "federation": {"rounds": "2"}, "seed": 1})
+    assert made.dataset.balanced is False
+    assert made.federation.rounds == 2
+
+
 @pytest.mark.parametrize("attack", ["none", {"name": "lie", "z": 0.5}, "clusterattack"])
 @pytest.mark.parametrize(
     "defense",

@@ -145,7 +145,22 @@ def test_set_changes_one_value(assignment: str, expected: dict) -> None:
     assert values["federation"] == {"cohort": 5}
 
 
-@pytest.mark.parametrize("assignment", ["attack", "=1", "attack.=1", "seed.a=1", "attack=[", "federation.cohort.x=1"])
+@pytest.mark.parametrize(
+    "assignment", ["attack", "=1", "attack.=1", "seed.a=1", "attack=[", "federation.cohort.x=1", "attack={z: 1, z: 2}"]
+)
 def test_set_refuses_what_it_cannot_do(assignment: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         overrides.apply({"attack": "fang", "federation": {"cohort": 5}, "seed": 1}, [assignment])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("seed=1", "seed=2"), ("attack.z=0.3", "attack=lie"), ("attack.z=1", "attack.z=1")]
+)
+def test_set_refuses_to_replace_what_it_has_set(first: str, second: str) -> None:
+    with pytest.raises(ConfigError, match=f"--set {second}: this replaces {first}"):
+        overrides.apply({"attack": "fang"}, [first, second])
+
+
+def test_set_goes_from_the_whole_to_its_fields() -> None:
+    changed = overrides.apply({"attack": "fang"}, ["attack=lie", "attack.z=0.3", "attack.peek=true"])
+    assert changed == {"attack": {"name": "lie", "z": 0.3, "peek": True}}

@@ -19,7 +19,7 @@ from fedsiege.arena.flags import NOISE, NONE, inner_of
 from fedsiege.arena.grid import Cell
 from fedsiege.arena.names import label, slug
 from fedsiege.errors import ConfigError, nearest
-from fedsiege.files import read_yaml
+from fedsiege.files import load_yaml, read_yaml
 
 FIELDS = ("card", "attacks", "defenses", "seeds", "degrees", "override", "plugins", "noise")
 
@@ -215,7 +215,7 @@ def entrants(words: Sequence[str], what: str) -> tuple[Spec, ...]:
     found: list[Spec] = []
     for word in words:
         try:
-            spec = yaml.safe_load(word)
+            spec = load_yaml(word)
         except yaml.YAMLError as error:
             raise ConfigError(f"--{what} {word!r} is not valid YAML: {' '.join(str(error).split())}") from error
         found.append(spec if isinstance(spec, Mapping) else word)

@@ -15,8 +15,10 @@ NAMED = ("dataset", "model", "attack", "defense")
 def _value(text: str, assignment: str) -> Any:
     import yaml
 
+    from fedsiege.files import load_yaml
+
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {assignment}: the value is not valid YAML") from error
 
@@ -35,15 +37,20 @@ def apply(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, An
     Raises
     ------
     ConfigError
-        If an assignment has no ``=``, or reaches into something that holds no fields. Names and types of fields
-        are checked afterwards, with the rest of the configuration.
+        If an assignment has no ``=``, reaches into something that holds no fields, or replaces what another one has
+        set. Names and types of fields are checked afterwards, with the rest of the configuration.
     """
     result: dict[str, Any] = copy.deepcopy(dict(values))
+    given: list[tuple[list[str], str]] = []
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         path = key.strip().split(".")
         if not equals or not all(path):
             raise ConfigError(f"--set {assignment}: write it as section.field=value, such as attack.z=0.3")
+        for before, earlier in given:
+            if before[: len(path)] == path:
+                raise ConfigError(f"--set {assignment}: this replaces {earlier}, given before; leave one out")
+        given.append((path, assignment))
         node = result
         for depth, part in enumerate(path[:-1]):
             inner = node.get(part)
