@@ -111,7 +111,9 @@ def findings(cells: pl.DataFrame, group: str, metric: str, clean: str | None = N
     last = last.filter(pl.col("harm").is_finite())
     mine = last.filter(pl.col("metric") == metric)
     said: list[str] = []
-    open_ = mine.filter((pl.col("defense") == NONE) & (pl.col("attack") != NONE)).sort("harm", descending=True)
+    # Among equals the first in the order of the cells: polars promises none of its own.
+    open_ = mine.filter((pl.col("defense") == NONE) & (pl.col("attack") != NONE))
+    open_ = open_.sort("harm", descending=True, maintain_order=True)
     if open_.is_empty():
         return said
     worst = open_.row(0, named=True)
@@ -120,7 +122,7 @@ def findings(cells: pl.DataFrame, group: str, metric: str, clean: str | None = N
     cases = []
     for (defense,), part in mine.filter(pl.col("attack").is_in(faced)).partition_by("defense", as_dict=True).items():
         if defense != NONE and set(part["attack"]) == faced:
-            cases.append((part.sort("harm", descending=True).row(0, named=True), str(defense)))
+            cases.append((part.sort("harm", descending=True, maintain_order=True).row(0, named=True), str(defense)))
     if cases:
         case, defense = min(cases, key=lambda c: (c[0]["harm"], c[1]))
         said.append(
