@@ -44,7 +44,7 @@ def test_a_row_says_what_the_record_says(tmp_path: Path) -> None:
     assert row["changes"] == "server.lr=0.002 seed"
     assert [float(x) for x in row["tail"].split()] == list(record.tail)
     assert {k: float(row[f"test {k}"]) for k in record.scores} == record.scores
-    assert {k: float(row[f"detection {k}"] or "nan") for k in record.detection if k != "FNR_pooled"} == {
+    assert {k: float(row[f"detection {k}"] or "nan") for k in record.detection if k != "FNR_final"} == {
         k: v for k, v in record.detection.items() if not math.isnan(v)
     }
     assert json.loads(row["versions"]) == record.versions
@@ -61,8 +61,8 @@ def test_columns_are_sorted_and_ask_no_clock(tmp_path: Path) -> None:
     assert not {*COSTS, *ORIGIN} & set(plain.columns)
     scores = [name for name in plain.columns if name.startswith("test ")]
     assert scores == sorted(scores) == ["test HR@10", "test HR@5", "test NDCG@10", "test NDCG@5"]
-    assert plain.columns[-len(scores) - 6 :] == [*scores, *(f"detection {k}" for k in sorted(
-        ("DACC", "FPR", "FNR", "AAR", "FPR_pooled", "FNR_pooled")))]  # fmt: skip
+    assert plain.columns[-len(scores) - 7 :] == [*scores, *(f"detection {k}" for k in sorted(
+        ("DACC", "FPR", "FNR", "AAR", "FPR_pooled", "FNR_pooled", "FNR_final")))]  # fmt: skip
 
 
 def test_runs_with_other_scores_share_a_table(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_every_field_of_a_finished_run(tmp_path: Path) -> None:
     for name, value in expected.items():
         assert getattr(found, name) == value, name
     assert found.detection["FPR"] == 0.0
-    assert math.isnan(found.detection["FNR_pooled"])
+    assert math.isnan(found.detection["FNR_final"])
     assert not found.adaptive
     assert repr(Record.loads(found.dumps())) == repr(found)
 

@@ -73,7 +73,7 @@ def test_tensorboard_reads_the_curves(root: Path, tmp_path: Path) -> None:
             assert [value for _, value in found] == pytest.approx([value for _, value in wanted], rel=1e-6)
     assert [event.value for event in logs.Scalars("loss")] == pytest.approx([0.6] * 3)
     assert logs.Scalars("detection/DACC")[0].value == pytest.approx(0.95)
-    assert "detection/FNR_pooled" not in logs.Tags()["scalars"]
+    assert "detection/FNR_final" not in logs.Tags()["scalars"]
     # One that was killed in the middle is written again, whole and once.
     (tmp_path / "logs/a/seed0/fedsiege-run.txt").unlink()
     assert sent(root, to) == (1, 1)
@@ -103,7 +103,7 @@ def test_mlflow_holds_the_runs(root: Path, tmp_path: Path) -> None:
     wanted = [(e["round"], e["metrics"]["test"]["HR@5"]) for e in evaluations(root / "a/seed0/rounds.jsonl")]
     assert sorted((point.step, point.value) for point in curve) == wanted
     assert run.data.metrics["wall_seconds"] == 12.5
-    assert "detection/FNR_pooled" not in run.data.metrics
+    assert "detection/FNR_final" not in run.data.metrics
     # An export that was killed leaves a run that has not ended; it is sent again.
     client.update_run(run.info.run_id, status="RUNNING")
     assert sent(root, f"mlflow:{uri}") == (1, 1)

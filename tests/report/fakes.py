@@ -106,7 +106,7 @@ def write_run(
         "rejects": rejects,
         "detection": {
             "DACC": 0.95 if rejects else 0.9, "FPR": false_positives, "FNR": 0.5 if attacking else None, "AAR": 0.75,
-            "FPR_pooled": false_positives, "FNR_pooled": 0.5 if attacking else None,
+            "FPR_pooled": false_positives, "FNR_pooled": 0.5 if attacking else None, "FNR_final": None,
         },
         "finite": True,
     }  # fmt: skip
