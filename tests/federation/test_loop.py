@@ -54,6 +54,14 @@ def test_smaller_coalitions_are_part_of_larger_ones_and_all_are_scored_alike() -
     sampled = federation(federation={"evaluate_users": 7})
     assert sampled.scored.size == 7
     assert set(sampled.scored) <= set(federation().scored)
+    assert set(federation(federation={"evaluate_users": 7}, seed=1).scored) != set(sampled.scored)
+
+
+def test_no_attacker_is_scored_where_more_attack_than_were_reserved() -> None:
+    crowd = federation(federation={"malicious": 0.4, "reserved": 0.1})
+    assert crowd.coalition.size == 24
+    assert not set(crowd.coalition) & set(crowd.scored)
+    assert crowd.scored.size == 60 - 24
 
 
 def test_without_an_attack_the_coalition_is_honest() -> None:
