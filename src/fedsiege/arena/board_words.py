@@ -161,11 +161,8 @@ def _unadapted(board: Board) -> list[str]:
     """Return what is wrong with the adaptive attacks that defenses met, where they met some; once for each reason."""
     whose: dict[str, list[str]] = {}
     for row in board.rows:
-        for flag in row.flags:
-            if flag.code == "unadapted" and flag.message != RULES["unadapted"]:
-                whose.setdefault(flag.message.removeprefix(f"{RULES[flag.code]} (").removesuffix(")"), []).append(
-                    defense_name(row)
-                )
+        for why in (flag.why for flag in row.flags if flag.code == "unadapted" and flag.why):
+            whose.setdefault(why, []).append(defense_name(row))
     return [f"Adaptive attacks that do not count for {', '.join(names)}: {why}" for why, names in whose.items()]
 
 

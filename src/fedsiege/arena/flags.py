@@ -51,10 +51,11 @@ RULES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Flag:
-    """A reason to doubt: its `code` (a key of `RULES`), and a `message` with the numbers."""
+    """A reason to doubt: its `code` (a key of `RULES`), a `message` with the numbers, and `why` without the rule."""
 
     code: str
     message: str
+    why: str = ""
 
 
 def is_clean(record: Record) -> bool:
@@ -182,7 +183,7 @@ def never_adaptive(records: Sequence[Record], tame: Mapping[str, str] | None = N
     if faced - tame.keys() or any(r.defense == NONE for r in records):
         return None
     said = "; ".join(tame[label] for label in sorted(faced))
-    return Flag("unadapted", RULES["unadapted"] + (f" ({said})" if said else ""))
+    return Flag("unadapted", RULES["unadapted"] + (f" ({said})" if said else ""), said)
 
 
 def adapts(attack: str) -> str | None:
@@ -225,9 +226,8 @@ def nobody_attacked(records: Sequence[Record]) -> Flag | None:
     They are told by ``FNR_pooled``, a share of the malicious uploads of the run, which without any is undefined.
     """
     found = sorted(r.seed for r in records if not is_clean(r) and math.isnan(r.detection.get("FNR_pooled", 0.0)))
-    return (
-        Flag("idle", f"{RULES['idle']} (seed{'s' * (len(found) > 1)} {', '.join(map(str, found))})") if found else None
-    )
+    seeds = f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
+    return Flag("idle", f"{RULES['idle']} ({seeds})") if found else None
 
 
 OF_RUNS: tuple[Callable[[Sequence[Record]], Flag | None], ...] = (

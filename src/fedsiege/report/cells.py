@@ -19,6 +19,8 @@ SLOW, PACE = "ms per round", "time of a round, × no defense"
 """How the time of a round is told: in milliseconds, or as a multiple of that of the run without a defense."""
 Keyed = list[tuple[tuple[str, str, str], pl.DataFrame]]
 """Runs by group, attack and defense, in the order of a report."""
+Parts = Mapping[tuple[str, str], pl.DataFrame]
+"""Runs by group and defense."""
 _CHUNK = 256
 
 
@@ -214,14 +216,17 @@ def cost(board: Board) -> pl.DataFrame:
     seen = contest(board)
     names = {f"last {metric}": metric for metric in board.metrics}
     scores = _long(seen, list(names), lambda attack, _: attack == NONE, names)
-    parts = _clean(seen)
-    rows = [(group, NONE, defense, SLOW) for group, defense in parts]
-    times = [_timed(part, parts.get((group, NONE))) for (group, _), part in parts.items()]
-    slow = _estimates(("group", "attack", "defense", "metric"), rows, [1000 * time for time in times])
+    slow = _slow(_clean(seen)).with_columns(pl.lit(NONE).alias("attack")).select(scores.columns)
     return pl.concat([scores, slow]).filter(pl.col("n") > 0)
 
 
-def _clean(seen: Contest) -> dict[tuple[str, str], pl.DataFrame]:
+def _slow(parts: Parts) -> pl.DataFrame:
+    """Return ``group, defense, metric, mean, low, high, n`` of the milliseconds of a round."""
+    times = [_timed(part, parts.get((group, NONE))) for (group, _), part in parts.items()]
+    return _estimates(("group", "defense", "metric"), [(*key, SLOW) for key in parts], [1000 * time for time in times])
+
+
+def _clean(seen: Contest) -> Parts:
     """Return the runs of each group and defense in which nobody attacks."""
     return {(g, d): part for (g, a, d), part in keyed(seen, orders(seen)) if a == NONE}
 
@@ -274,11 +279,13 @@ def paces(board: Board) -> pl.DataFrame:
     ``metric`` is the same for a group: `PACE`, against the run without a defense as in `prices`, so that runs of
     different machines are not mixed; milliseconds (``ms per round``) where no two runs can be compared.
     """
-    ratios = prices(board).filter((pl.col("metric") == SLOW) & (pl.col("n") > 0))
-    compared = ratios.filter(pl.col("defense") != NONE)["group"].unique().to_list()
-    ratios = ratios.filter(pl.col("group").is_in(compared)).with_columns(pl.lit(PACE).alias("metric"))
-    others = cost(board).filter((pl.col("metric") == SLOW) & ~pl.col("group").is_in(compared))
-    return pl.concat([ratios, others.select(ratios.columns)])
+    parts = _clean(contest(board))
+    pairs = [(group, defense) for group, defense in parts if (group, NONE) in parts]
+    times = [_ratios(parts[group, NONE], parts[group, defense]) for group, defense in pairs]
+    ratios = _estimates(("group", "defense", "metric"), [(*pair, PACE) for pair in pairs], times)
+    ratios = ratios.filter(pl.col("n") > 0)
+    compared = pl.col("group").is_in(ratios.filter(pl.col("defense") != NONE)["group"].unique().to_list())
+    return pl.concat([ratios.filter(compared), _slow(parts).filter(~compared & (pl.col("n") > 0))])
 
 
 def curves(board: Board) -> pl.DataFrame:

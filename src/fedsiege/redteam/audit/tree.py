@@ -113,9 +113,7 @@ def _copy(source: Path, target: Path) -> None:
                 pass
     except (AttributeError, OSError):
         shutil.copyfile(source, target)
-    shutil.copymode(source, target)
-    state = source.stat()
-    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
+    shutil.copystat(source, target)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
