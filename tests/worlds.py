@@ -108,6 +108,7 @@ class World:
         cohort: int = 20,
         round_: int = 1,
         grants: Knowledge | None = None,
+        seed: int = 11,
     ) -> AttackView:
         """What the simulator would show; `grants` other than the attack's own test its refusal."""
         benign = np.setdiff1d(np.arange(1000, 1000 + cohort), coalition)[: max(cohort - present.size, 0)]
@@ -127,7 +128,7 @@ class World:
         return AttackView(
             attack.knowledge if grants is None else grants,
             self.spec,
-            11,
+            seed,
             round_,
             cohort,
             np.sort(coalition),
@@ -140,10 +141,10 @@ class World:
             rehearse,
         )
 
-    def defense_view(self, round_: int = 1, told: int | None = None) -> DefenseView:
+    def defense_view(self, round_: int = 1, told: int | None = None, seed: int = 11) -> DefenseView:
         """What the server sees beside the uploads."""
         root = lambda samples: self.honest(np.array([9_999]))  # noqa: E731
-        return DefenseView(self.spec, self.model, 11, round_, self.model.lr, told, root, TableTask())
+        return DefenseView(self.spec, self.model, seed, round_, self.model.lr, told, root, TableTask())
 
     def local_data(self, clients: np.ndarray) -> LocalData:
         """Training pairs of `clients` and their vectors."""

@@ -171,33 +171,49 @@ def start(config: Path, out: Path) -> subprocess.Popen[bytes]:
 
 
 def test_kill_9_at_twenty_random_moments_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    config = small(federation={"rounds": 400, "evaluate_every": 50})
+    config = small(federation={"rounds": 600, "evaluate_every": 50})
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(config.to_dict()))
     execute(config, tmp_path / "whole", threads=1)
-    out, dice, kills = tmp_path / "killed", random.Random(3), 0
+    out, dice, kills, amid, beyond = tmp_path / "killed", random.Random(3), 0, 0, 0
     deadline = time.monotonic() + 400
+
+    def written() -> int:
+        return (out / "rounds.jsonl").stat().st_size if (out / "rounds.jsonl").exists() else 0
+
     while kills < 20:
         assert time.monotonic() < deadline
-        process = start(file, out)
-        before = (out / "rounds.jsonl").stat().st_size if (out / "rounds.jsonl").exists() else 0
-        # Kill once some rounds of this start are under way, so that every start gets a little further.
-        while process.poll() is None:
-            size = (out / "rounds.jsonl").stat().st_size if (out / "rounds.jsonl").exists() else 0
-            if size > before or dice.random() < 0.002:
-                time.sleep(dice.random() * 0.02)
+        process, before = start(file, out), written()
+        # Most are killed amid rounds, at once or some rounds later, and a few while they start.
+        early, wait = dice.random() < 0.2, dice.random()
+        if early:
+            time.sleep(2 * wait)
+        while not early and process.poll() is None:
+            if written() > before:
+                time.sleep(0.2 * wait)
                 break
-            time.sleep(0.005)
+            time.sleep(0.002)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-        killed = process.wait() == -signal.SIGKILL
-        kills += killed
-        if not killed:
+        if process.wait() == -signal.SIGKILL:
+            kills, amid = kills + 1, amid + (written() > before)
+            beyond += _ahead(out)
+        else:
             # It ended first: the bytes are compared, and the killing starts over in a new folder.
             assert contents(out) == contents(tmp_path / "whole")
             out = tmp_path / f"killed{kills}"
+    # Or the test has killed nothing but start-up, and no round had to be done again.
+    assert amid >= 8
+    assert beyond >= 4
     assert start(file, out).wait() == 0
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def _ahead(out: Path) -> bool:
+    """Tell whether a killed run has written rounds that its last checkpoint does not know."""
+    lines = (out / "rounds.jsonl").read_bytes().count(b"\n") if (out / "rounds.jsonl").exists() else 0
+    found = (out / "checkpoint").exists()
+    return lines > (checkpoint.load(out / "checkpoint")["federation"]["done"] if found else 0)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from fedsiege.attacks import Attack
 from fedsiege.attacks.adaptive import AdaptiveLabelFlip, AdaptiveTargetedLabelFlip
@@ -136,6 +137,18 @@ OWN_MEASURE: set[str] = {"fltrust"}
 
 TABLE_ONLY: set[str] = {"clusterattack", "clusterattack+cl", "union", "union-memory"}
 """Names of plug-ins that need a row-sparse item table, and so cannot run on the same uploads made dense."""
+
+
+DRAWING: set[str] = {"gaussian", "fang", "clusterattack", "clusterattack+cl", "union"}
+"""Names of plug-ins that draw random numbers each round, besides those that add noise."""
+
+
+def draws(plugin: Any) -> bool:
+    """Tell whether what a plug-in does depends on the address of its random numbers, and so on seed and round."""
+    if hasattr(plugin, "parts"):
+        return any(map(draws, plugin.parts))
+    noisy = plugin.name.startswith("noise(") or getattr(plugin, "noise", 0.0) > 0 or getattr(plugin, "epsilon", 0.0) > 0
+    return noisy or getattr(plugin, "attack", plugin).name in DRAWING
 
 
 def label(plugin: object) -> str:

@@ -16,7 +16,7 @@ from fedsiege.attacks import Attack, Knowledge
 from fedsiege.errors import KnowledgeError
 from fedsiege.rng import generator
 from fedsiege.updates import UpdateBatch
-from tests.conformance.catalogue import ATTACKS, label
+from tests.conformance.catalogue import ATTACKS, draws, label
 from tests.deadline import within
 from tests.trees import fingerprint, read, write
 from tests.worlds import Diverging, World
@@ -75,6 +75,26 @@ def test_same_seed_same_uploads_and_nothing_is_changed(attack: Attack) -> None:
     first, second = attack.step(updates, state, shown), attack.step(updates, state, shown)
     assert fingerprint(list(first)) == fingerprint(list(second))
     assert fingerprint([updates, state, world.model.params]) == before
+
+
+@every
+def test_random_numbers_depend_on_seed_and_round_if_there_are_any(attack: Attack) -> None:
+    world = World()
+    state = attack.init(world.spec, generator(0, "attack-init"))
+    here = world.attack_view(attack, PRESENT, COALITION)
+    there = [world.attack_view(attack, PRESENT, COALITION, seed=12), dataclasses.replace(here, round=2)]
+    first, *others = (fingerprint(attack.step(world.honest(PRESENT), state, view)[0]) for view in (here, *there))
+    assert [other != first for other in others] == [draws(attack)] * 2
+
+
+@every
+@pytest.mark.parametrize("order", [(2, 0, 4, 1, 3), (4, 3, 2, 1, 0)], ids=str)
+def test_order_of_clients_does_not_matter(attack: Attack, order: tuple[int, ...]) -> None:
+    world, places = World(torch.float64), np.array(order)
+    present = np.array([107, 101, 110, 103, 100])
+    straight, mixed = one(attack, world, present), one(attack, world, present[places])
+    np.testing.assert_array_equal(mixed.counts, straight.counts[places])
+    torch.testing.assert_close(mixed.flat(), straight.flat()[places], rtol=1e-6, atol=1e-9)
 
 
 @every

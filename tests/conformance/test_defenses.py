@@ -15,8 +15,8 @@ from fedsiege import registry
 from fedsiege.defenses import Defense, Outcome
 from fedsiege.defenses.gate import guarded_step
 from fedsiege.rng import generator
-from fedsiege.updates import Delta, UpdateBatch
-from tests.conformance.catalogue import DEFENSES, OWN_MEASURE, TABLE_ONLY, label
+from fedsiege.updates import Delta, RowBlock, UpdateBatch
+from tests.conformance.catalogue import DEFENSES, OWN_MEASURE, TABLE_ONLY, draws, label
 from tests.trees import fingerprint, read, write
 from tests.worlds import World, made_dense
 
@@ -120,6 +120,15 @@ def test_same_call_same_result_and_nothing_is_changed(defense: Defense) -> None:
 
 
 @every
+def test_random_numbers_depend_on_seed_and_round_if_there_are_any(defense: Defense) -> None:
+    world = World()
+    state = defense.init(world.spec, generator(0, "defense-init"))
+    views = world.defense_view(), world.defense_view(seed=12), world.defense_view(round_=2)
+    first, *others = (fingerprint(defense.step(world.honest(CLIENTS), state, view)[0]) for view in views)
+    assert [other != first for other in others] == [draws(defense)] * 2
+
+
+@every
 @given(order=st.permutations(range(CLIENTS.size)), told=st.one_of(st.none(), st.integers(0, 4)))
 @settings(max_examples=10, deadline=None, derandomize=True)
 def test_order_of_uploads_does_not_matter(defense: Defense, order: list[int], told: int | None) -> None:
@@ -192,6 +201,52 @@ def test_dense_uploads_give_what_sparse_ones_give(defense: Defense) -> None:
     np.testing.assert_allclose(flat(dense.delta), flat(sparse.delta), rtol=1e-4, atol=1e-8)
     np.testing.assert_array_equal(dense.verdicts.accepted, sparse.verdicts.accepted)
     np.testing.assert_allclose(dense.verdicts.score, sparse.verdicts.score, rtol=1e-5)
+
+
+def remembered(state: object, clients: set[int], where: str = "") -> dict[str, str]:
+    """Return, by its place in a state, a fingerprint of whatever is kept under the id of one of `clients`."""
+    found = {}
+    if isinstance(state, dict):
+        for key, value in state.items():
+            if (isinstance(key, int) or key.isdigit()) and int(key) in clients:
+                found[f"{where}/{key}"] = fingerprint(value)
+            else:
+                found |= remembered(value, clients, f"{where}/{key}")
+    if isinstance(state, list):
+        found |= {f"{where}/{x}": "listed" for x in state if isinstance(x, int) and x in clients}
+    return found
+
+
+REMEMBERING = {"union-memory", "contra", "fldetector", "redefense"}
+"""Names of the defenses that must be seen to remember clients by id."""
+
+
+def gathered(updates: UpdateBatch, world: World) -> UpdateBatch:
+    """Return uploads that move every item they touch to one point."""
+    table, block = world.model.params["items"], updates.blocks["items"]
+    assert isinstance(block, RowBlock)
+    blocks = {**updates.blocks, "items": dataclasses.replace(block, values=(table.mean(0) - table)[block.rows])}
+    return UpdateBatch(updates.clients, updates.counts, blocks)
+
+
+@every
+def test_what_is_remembered_of_absent_clients_stays(defense: Defense) -> None:
+    # Ids beyond any number of a round or of a part, so that a key which is a client's id is one.
+    world, absent, others = World(), np.arange(500, 506), np.arange(600, 610)
+    everyone = np.concatenate([absent, others])
+    state = defense.init(world.spec, generator(0, "defense-init"))
+    for round_ in range(1, 5):
+        updates = world.honest(everyone, round_)
+        odd = np.array([0, 1, 7])
+        updates = updates.replace(odd, gathered(updates.select(odd), world))
+        _, state = defense.step(updates, state, world.defense_view(round_))
+    kept = remembered(state, set(absent.tolist()))
+    outcome, after = defense.step(world.honest(others, 5), state, world.defense_view(5))
+    if not outcome.verdicts.restart:
+        assert kept.items() <= remembered(after, set(absent.tolist())).items()
+    if REMEMBERING & set(defense.name.split("+")):
+        assert kept
+        assert not outcome.verdicts.restart
 
 
 @pytest.mark.parametrize("defense", [d for d in DEFENSES if d.expels], ids=label)

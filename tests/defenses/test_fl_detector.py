@@ -265,12 +265,13 @@ def test_clients_found_while_absent_are_named_at_once() -> None:
         problem.uploads(1, np.arange(12)), defense.init(SPEC, generator(0, "init")), problem.view(1)
     )
     errors = {str(i): [9.0, 9.0] if i in (2, 5, 9, 11) else [1.0, 1.0 + i / 1000] for i in range(12)}
-    outcome, after = defense.step(problem.uploads(2, np.array([2, 3, 9])), {**state, "errors": errors}, problem.view(2))
+    before = {**state, "errors": errors, "expelled": [77]}
+    outcome, after = defense.step(problem.uploads(2, np.array([2, 3, 9])), before, problem.view(2))
     assert outcome.verdicts.expelled is not None
     assert outcome.verdicts.expelled.tolist() == [True, False, True]
     assert outcome.verdicts.absent == (5, 11)
     assert outcome.verdicts.restart
-    assert sorted(after["expelled"]) == [2, 5, 9, 11]
+    assert sorted(after["expelled"]) == [2, 5, 9, 11, 77]
 
 
 def test_a_client_found_while_absent_stays_out_if_it_returns_all_the_same() -> None:

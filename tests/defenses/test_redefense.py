@@ -127,7 +127,9 @@ def test_an_expelled_client_stays_expelled_without_any_work(monkeypatch: pytest.
     assert outcome.info["aoi"] == outcome.info["iterations"][1]
     assert after["expelled"] == [3]
     torch.testing.assert_close(outcome.delta["1.weight"].values, both.select(np.array([1])).blocks["1.weight"].values)
-    alone, _ = step(defense, WORLD.honest([3], 3), after, 3)
+    _, without = step(defense, WORLD.honest([4], 3), after, 3)
+    assert without["expelled"] == [3]
+    alone, _ = step(defense, WORLD.honest([3], 4), without, 4)
     assert alone.delta is None
     assert alone.info["aoi"] == 0.0
 

@@ -47,7 +47,7 @@ def part(
 ) -> Part:
     n = len(cohort)
     verdicts = Verdicts(
-        np.array(accepted), np.array(cohort) / 10, np.full(n, 1 / n), tuple(f"r{c}" for c in cohort),
+        np.array(accepted), np.array(cohort) / 10, np.array(cohort) / sum(cohort), tuple(f"r{c}" for c in cohort),
         None if expelled is None else np.array(expelled), restart, absent,
     )  # fmt: skip
     delta = {"w": DenseBlock(torch.ones(1, 2))} if applied else None
@@ -65,7 +65,10 @@ def test_a_joined_round_has_every_upload_once_in_the_order_of_clients() -> None:
     v = whole.outcome.verdicts
     assert whole.cohort.tolist() == [0, 1, 5, 6, 7]
     assert whole.bad.tolist() == [False, False, True, True, True]
+    assert whole.loss.tolist() == [0, 1, 5, 6, 7]
     assert whole.norms.tolist() == [0, 2, 10, 12, 14]
+    assert v.score.tolist() == [0, 0.1, 0.5, 0.6, 0.7]
+    assert v.weight.tolist() == [0, 1 / 14, 1, 6 / 14, 7 / 14]
     assert v.accepted.tolist() == [True, True, False, False, True]
     assert v.reason == ("r0", "r1", "r5", "r6", "r7")
     assert v.expelled is not None

@@ -92,8 +92,9 @@ class FangKrum(AttackBase):
     threshold : float
         Smallest λ that is tried, above 0.
     epsilon : float
-        All malicious clients but the first upload the crafted update plus a random vector of this length of their own
-        (the paper draws them from a ball, which in many dimensions is its surface). 0: all upload the same.
+        All malicious clients but the one with the lowest id upload the crafted update plus a random vector of this
+        length of their own (the paper draws them from a ball, which in many dimensions is its surface). 0: all upload
+        the same.
     """
 
     name: ClassVar[str] = "fang-krum"
@@ -140,7 +141,7 @@ class FangKrum(AttackBase):
         return (crafted.add(self._scatter(updates, against, view)) if self.epsilon else crafted), state
 
     def _scatter(self, updates: UpdateBatch, like: Delta, view: AttackView) -> UpdateBatch:
-        """Return a random vector of length ε for each client, zero for the first, on the coordinates of `like`."""
+        """Return a random vector of length ε for each client, zero for the lowest id, on the coordinates of `like`."""
         blocks = {}
         for name, block in like.items():
             spread = repeat(block, updates.n)
@@ -149,5 +150,5 @@ class FangKrum(AttackBase):
             blocks[name] = with_values(spread, torch.special.ndtri(u))
         noise = UpdateBatch(updates.clients, updates.counts, blocks)
         factors = self.epsilon / np.maximum(noise.norms, np.finfo(np.float64).tiny)
-        factors[:1] = 0.0
+        factors[np.argmin(updates.clients)] = 0.0
         return noise.scale(factors)
