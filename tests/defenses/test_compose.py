@@ -37,11 +37,12 @@ class Ban(Filter):
     name: ClassVar[str] = "ban"
     clients: tuple[int, ...] = ()
     joint: bool = False
+    unit: float = 1.0
 
     def judge(self, updates: UpdateBatch, state: State, view: DefenseView) -> tuple[Verdicts, State, Mapping[str, Any]]:
         accepted = ~np.isin(updates.clients, self.clients)
         seen = [*state.get("seen", []), updates.n]
-        return Verdicts.of(accepted, updates.clients.astype(float), "banned"), {"seen": seen}, {"n": updates.n}
+        return Verdicts.of(accepted, self.unit * updates.clients, "banned"), {"seen": seen}, {"n": updates.n}
 
 
 def step(defense: Any, updates: UpdateBatch | None = None, state: State | None = None) -> tuple[Outcome, State]:
@@ -71,6 +72,13 @@ def test_filters_in_a_row_see_only_what_the_one_before_left() -> None:
     assert np.flatnonzero(~outcome.verdicts.accepted).tolist() == [1, 2]
     assert state["1"] == {"seen": [9]}
     assert outcome.verdicts.weight.sum() == pytest.approx(1)
+
+
+def test_the_score_of_an_upload_is_that_of_the_first_filter_that_has_one() -> None:
+    outcome, _ = step(Pipeline((Ban(clients=(1,)), Ban(clients=(2,), unit=-1.0), FedAvg())))
+    assert outcome.verdicts.score.tolist() == CLIENTS.tolist()
+    outcome, _ = step(Pipeline((Ban(clients=(1,), unit=np.nan), Ban(clients=(2,), unit=-1.0), FedAvg())))
+    np.testing.assert_array_equal(outcome.verdicts.score, np.where(CLIENTS == 1, np.nan, -CLIENTS))
 
 
 def test_after_a_joint_filter_the_next_judges_all_uploads_and_the_union_is_dropped() -> None:

@@ -63,7 +63,8 @@ class Problem:
         x[self.bad] = 3 * noise[self.bad]
         x = torch.from_numpy(x[clients])
         n = clients.size
-        return UpdateBatch(clients, np.ones(n), {"a": DenseBlock(x[:, :6].reshape(n, 2, 3)), "b": DenseBlock(x[:, 6:])})
+        counts = 1.0 + clients % 3
+        return UpdateBatch(clients, counts, {"a": DenseBlock(x[:, :6].reshape(n, 2, 3)), "b": DenseBlock(x[:, 6:])})
 
     def apply(self, outcome: Outcome) -> None:
         if outcome.verdicts.restart:
@@ -140,7 +141,7 @@ def test_what_memory_held_before_changes_no_bit() -> None:
 
 
 def naive_scores(problem: Problem, window: int, cold: int, rounds: int, cohort: int | None) -> list[dict[int, float]]:
-    """Scores of every round by dense matrices and per-client records, plain averaging, no verdicts."""
+    """Scores of every round by dense matrices and per-client records, averages by sample counts, no verdicts."""
     last: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     errors: dict[int, list[float]] = {}
     steps: list[np.ndarray] = []
@@ -151,7 +152,8 @@ def naive_scores(problem: Problem, window: int, cold: int, rounds: int, cohort: 
         ids = np.arange(len(problem.centres))
         if cohort:
             ids = np.sort(generator(9, "cohort", round_).choice(ids, cohort, replace=False))
-        g = -problem.uploads(round_, ids).flat().numpy()
+        sent = problem.uploads(round_, ids)
+        g = -sent.flat().numpy()
         if round_ > cold and steps:
             b = dense_bfgs(np.array(steps[-window:]), np.array(changes[-window:]))
             off = {}
@@ -162,7 +164,7 @@ def naive_scores(problem: Problem, window: int, cold: int, rounds: int, cohort: 
             for i, value in off.items():
                 errors[i] = [*errors.get(i, []), value / (sum(off.values()) / len(off))][-window:]
         table.append({int(i): float(np.mean(errors[i])) for i in ids if i in errors})
-        mean = g.mean(0)
+        mean = np.average(g, 0, sent.counts)
         if previous is not None:
             steps.append(problem.w - previous[0])
             changes.append(mean - previous[1])
@@ -173,12 +175,14 @@ def naive_scores(problem: Problem, window: int, cold: int, rounds: int, cohort: 
     return table
 
 
+@pytest.mark.parametrize("window", [50, 4])
 @pytest.mark.parametrize("cohort", [None, 7])
-def test_scores_are_what_the_loops_say(cohort: int | None) -> None:
+def test_scores_are_what_the_loops_say(cohort: int | None, window: int) -> None:
     # One cluster of honest clients and no verdict: the paths of both servers stay together.
-    defense = FLDetector(cold_start=3, window=50)
+    defense = FLDetector(cold_start=3, window=window)
     outcomes = Problem(12, noise=0.3).play(defense, 12, cohort)
-    expected = naive_scores(Problem(12, noise=0.3), 50, 3, 12, cohort)
+    assert not any(outcome.verdicts.restart for outcome in outcomes)
+    expected = naive_scores(Problem(12, noise=0.3), window, 3, 12, cohort)
     for round_, (outcome, scores) in enumerate(zip(outcomes, expected), start=1):
         ids = np.arange(12) if cohort is None else np.sort(generator(9, "cohort", round_).choice(12, 7, replace=False))
         wanted = [scores.get(int(i), np.nan) for i in ids]

@@ -187,6 +187,13 @@ def test_training_learns_and_scores_are_those_of_the_test_pictures() -> None:
     assert scores["TACC"] == pytest.approx(float((made.module(x).argmax(1).numpy() == y).mean()))
     blank = int(made.module(torch.zeros_like(x[:1])).argmax())
     assert scores["ASR"] == (1.0 if blank == 1 else 0.0)
+    # With a trigger that turns every picture blank all go where the blank one goes; without it few do.
+    for target in range(made.classes):
+        hit, plain = (made.evaluate(model, EVERYONE, (5,), 5, Goal(target, None, t)) for t in (torch.zeros_like, None))
+        assert hit["test"]["ASR"] == (target == blank)
+        assert plain["test"]["ASR"] == pytest.approx(
+            float((made.module(x[y != target]).argmax(1) == target).float().mean())
+        )
 
 
 def test_a_model_of_nan_predicts_nothing() -> None:
