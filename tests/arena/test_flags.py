@@ -200,8 +200,15 @@ class TestUnstable:
         # A fall of 0.02 or less says nothing.
         assert self.run((0.001, 0.04, 0.001, 0.04, 0.02, 0.02, 0.001, 0.04, 0.02, 0.001)) is None
 
+    def test_a_small_fall_that_is_wider_than_the_noise_is_no_collapse(self) -> None:
+        # Median 0.03, deviation 0.01, half the median 0.015: falls of 0.018 and 0.021.
+        body = (0.02325, 0.03675, 0.03, 0.02325, 0.03675, 0.03, 0.02325, 0.03675, 0.03)
+        assert self.run((*body, 0.012)) is None
+        assert self.run((*body, 0.009)) is not None
+
     def test_too_few_to_tell(self) -> None:
         assert self.run((0.5, 0.5, 0.5, 0.1)) is None
+        assert self.run((0.5, 0.5, 0.5, 0.5, 0.1)) is not None
         assert self.run(()) is None
 
     def test_values_that_are_not_finite_have_a_flag_of_their_own(self) -> None:

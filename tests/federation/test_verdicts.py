@@ -244,6 +244,22 @@ def test_an_oracle_answers_as_the_defense_would_and_changes_nothing() -> None:
     np.testing.assert_allclose(records[0].norms[coalition], 2 * plain.step().norms[coalition], rtol=1e-5)
 
 
+def test_an_oracle_judges_the_uploads_that_it_is_asked_about_alone() -> None:
+    @dataclass(frozen=True)
+    class Few(Filter):
+        name: ClassVar[str] = "few"
+
+        def judge(
+            self, updates: UpdateBatch, state: State, view: DefenseView
+        ) -> tuple[Verdicts, State, dict[str, Any]]:
+            return Verdicts.of(np.full(updates.n, updates.n < len(SIZES)), np.zeros(updates.n), "many"), state, {}
+
+    answers.clear()
+    record = federation(Few(), Asker()).step()
+    assert answers[0].all()
+    assert not record.verdicts.accepted.any()
+
+
 def test_an_oracle_must_be_declared() -> None:
     @dataclass(frozen=True)
     class Cheat(Asker):
