@@ -285,6 +285,20 @@ def test_a_base_is_another_card(base: object, said: str, tmp_path: Path) -> None
         load(str(tmp_path / "a.yaml"))
 
 
+def test_paths_in_a_card_are_those_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    # The fields of a file differ from those of a generated data set.
+    values = {**TINY, "dataset": {"path": "a.tsv"}, "degrees": {"a": {}, "b": {"dataset": {"path": "../b.tsv"}}}}
+    (tmp_path / "cards" / "mine.yaml").write_text(yaml.safe_dump(values), "utf-8")
+    (tmp_path / "cards" / "more.yaml").write_text("{id: more-v1, base: mine.yaml}", "utf-8")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in ("mine", "more"):
+        card = load(str(tmp_path / "cards" / f"{name}.yaml"))
+        paths = [card.config("none", "none", 0, degree=degree).dataset.path for degree in ("a", "b")]
+        assert paths == [str(tmp_path / "cards" / "a.tsv"), str(tmp_path / "b.tsv")]
+
+
 def test_files_of_cards(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(TINY), "utf-8")

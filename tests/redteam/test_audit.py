@@ -407,6 +407,31 @@ def test_an_app_that_leaves_a_thread_behind_is_not_waited_for(tmp_path: Path) ->
     assert result["clients"]["1"]["eval_acc"] > 0.5
 
 
+@pytest.mark.parametrize(
+    ("at", "code", "error"),
+    [
+        ("end", "0", None),
+        ("end", "3", "the app ended the process with code 3"),
+        ("begin", "", "the app ended the process with code 0"),
+    ],
+)
+def test_an_app_that_ends_the_process_has_run_if_its_strategy_had_ended(
+    at: str, code: str, error: str | None, tmp_path: Path
+) -> None:
+    from fedsiege.redteam.audit.runner import run_jobs
+
+    app = write_app(tmp_path, "numpy", rounds=1)
+    server = app / "quickstart_numpy" / "server_app.py"
+    leave = f"    import sys; sys.exit({code})\n"
+    text = server.read_text()
+    server.write_text(text + leave if at == "end" else text.replace("    strategy =", leave + "    strategy =", 1))
+    job = plan(read_app(app))[0]
+    result = run_jobs([job], tmp_path / "out", timeout=120.0)[job.label]
+    assert result["error"] == error
+    assert result["status"] == ("crashed" if error else "ok")
+    assert ("1" in result["clients"]) == (at == "end")
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has one thread anyway")
 def test_jobs_side_by_side_share_the_cores(tmp_path: Path) -> None:
     from fedsiege.redteam.audit.runner import run_jobs
@@ -429,6 +454,7 @@ def test_jobs_side_by_side_share_the_cores(tmp_path: Path) -> None:
         (["--malicious", "0.6"], "below 0.5"),
         (["--jobs", "0"], "at least 1"),
         (["--timeout", "0"], "above 0"),
+        (["--timeout", "inf"], "above 0"),
     ],
 )
 def test_wrong_words_are_one_line(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -8,9 +8,11 @@ import pytest
 pytest.importorskip("flwr")
 
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg
 
 from fedsiege.attacks.mpaf import MPAF
 from fedsiege.errors import ConfigError
+from fedsiege.redteam.audit.watch import watched
 from fedsiege.redteam.choose import suited_attacks
 from fedsiege.redteam.grid import RedGrid, RedProxy, coalition
 from fedsiege.redteam.hostile import HOSTILE
@@ -130,6 +132,24 @@ def test_overcount_lies_about_its_samples_and_signflip_does_not() -> None:
         got = values_of(mine)
         assert got is not None
         assert np.allclose(got["b"] - MODEL["b"], -factor * move(2)["b"])
+
+
+def test_overcount_lies_in_the_metric_that_the_strategy_weighs_by() -> None:
+    def other(message: Message, context: Context) -> Message:
+        reply = client(message, context)
+        reply.content["metrics"] = MetricRecord({"num-examples": 10, "shots": 5})
+        return reply
+
+    with watched(None) as seen:
+        grid = RedGrid(other, NODES, red=coalition("overcount", [2], count_key=lambda: seen.count_key))
+        strategy = FedAvg(fraction_evaluate=0.0, weighted_by_key="shots")
+        result = strategy.start(grid, ArrayRecord({n: Array(v) for n, v in MODEL.items()}), num_rounds=1)
+    # A billion samples against thirty: the aggregate is the liar's upload.
+    assert np.allclose(result.arrays["b"].numpy(), MODEL["b"] - move(2)["b"], atol=1e-5)
+    context = Context(1, 100, {"partition-id": 2}, RecordDict(), {})
+    message = requests(RedGrid(other, NODES))[2]
+    alone = AttackMod("overcount", {2}, count_key="shots")(message, context, other)
+    assert dict(alone.content["metrics"]) == {"num-examples": 10, "shots": 10**9}
 
 
 def test_noise_has_the_length_that_it_is_given_and_is_no_ones_update() -> None:

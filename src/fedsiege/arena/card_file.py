@@ -112,7 +112,9 @@ def parse(values: Any, where: str, folder: Path | None = None, above: tuple[Path
         if name not in {**known, **values, **changed}:
             raise ConfigError(f"{where} needs `{name}`")
     fields: dict[str, Any] = {**known, **values, **merged(sections, changed)}
-    _localise(fields["dataset"], folder)
+    fields["dataset"] = _localised(fields["dataset"], folder)
+    if isinstance(degrees := fields.get("degrees"), Mapping):
+        fields["degrees"] = {name: _with_paths(changes, folder) for name, changes in degrees.items()}
     for name in ("title", "about"):
         fields.setdefault(name, "")
     for name in LISTS:
@@ -130,9 +132,18 @@ def parse(values: Any, where: str, folder: Path | None = None, above: tuple[Path
     return card
 
 
-def _localise(dataset: dict[str, Any], folder: Path | None) -> None:
-    if folder is not None and "path" in dataset:
-        dataset["path"] = str((folder / dataset["path"]).resolve())
+def _localised(dataset: Any, folder: Path | None) -> Any:
+    """Return a ``dataset`` section whose path is that from `folder`; what is no such section stays."""
+    if folder is None or not isinstance(dataset, Mapping) or not isinstance(dataset.get("path"), str):
+        return dataset
+    return {**dataset, "path": str((folder / dataset["path"]).resolve())}
+
+
+def _with_paths(changes: Any, folder: Path | None) -> Any:
+    """Return what a degree changes, paths as in `_localised`."""
+    if not isinstance(changes, Mapping) or "dataset" not in changes:
+        return changes
+    return {**changes, "dataset": _localised(changes["dataset"], folder)}
 
 
 def _check_degrees(card: Card) -> None:

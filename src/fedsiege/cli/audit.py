@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from dataclasses import dataclass
@@ -104,8 +105,8 @@ class Audit:
             raise ConfigError("fedsiege audit needs Flower: pip install 'fedsiege[flower]'") from error
         if self.jobs is not None and self.jobs < 1:
             raise ConfigError(f"--jobs {self.jobs} must be at least 1")
-        if not self.timeout > 0:
-            raise ConfigError(f"--timeout {self.timeout} must be above 0")
+        if not 0 < self.timeout < math.inf:
+            raise ConfigError(f"--timeout {self.timeout} must be a number of seconds above 0")
         app = read_app(self.app, self.run_config, self.folder)
         started = time.monotonic()
         console = err()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedsiege.errors import RunError
+from fedsiege.files import write_atomic
 
 
 def plain(value: Any) -> Any:
@@ -52,9 +53,7 @@ class Logbook:
             if not isinstance(entry, dict) or not isinstance(entry.get("round"), int) or entry["round"] > done:
                 break
             kept.append(entry)
-        temporary = self.path.with_name(self.path.name + ".part")
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        temporary.replace(self.path)
+        write_atomic(self.path, "".join(json.dumps(entry) + "\n" for entry in kept).encode())
         return kept
 
     def write(self, entry: dict[str, Any]) -> None:

@@ -84,8 +84,8 @@ class Crew:
         Address of the attacker's randomness.
     items : str, optional
         Name of the array that is a table of item embeddings.
-    count_key : str
-        Metric that declares sample counts.
+    count_key : str or callable
+        Metric that declares sample counts, or what tells it once the first round is under way.
 
     Raises
     ------
@@ -101,16 +101,21 @@ class Crew:
         *,
         seed: int = 0,
         items: str | None = None,
-        count_key: str = COUNT,
+        count_key: str | Callable[[], str] = COUNT,
     ) -> None:
         self.attack = attack_of(attack)
         check_suited(self.attack, items)
         self.nodes = list(nodes)
         self.members = sorted(set(members) & set(nodes))
-        self.seed, self.items, self.count_key = seed, items, count_key
+        self.seed, self.items, self._count_key = seed, items, count_key
         self.ids = {node: place for place, node in enumerate(self.nodes)}
         self.state: State | None = None
         self.rounds = 0
+
+    @property
+    def count_key(self) -> str:
+        """The metric that declares sample counts."""
+        return self._count_key() if callable(self._count_key) else self._count_key
 
     def rewrite(self, sent: Sequence[Message], replies: Sequence[Message], ask: Ask | None = None) -> list[Message]:
         """Return the replies of one exchange with those of the coalition replaced, in the same order.

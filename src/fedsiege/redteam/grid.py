@@ -13,7 +13,7 @@ from fedsiege.flower.grid import LocalGrid
 from fedsiege.flower.outer_grid import OuterGrid
 from fedsiege.redteam.crew import Ask, Crew
 from fedsiege.redteam.hostile import HOSTILE
-from fedsiege.redteam.records import arrays_key, is_training
+from fedsiege.redteam.records import COUNT, arrays_key, is_training
 
 Rewrite = Callable[[Sequence[Message], Sequence[Message], Ask | None], list[Message]]
 """Given the messages and replies of one exchange and a way to ask nodes: what reaches the server."""
@@ -21,7 +21,14 @@ Rewriter = Callable[[Sequence[int]], Rewrite]
 """Given the ids of all nodes in the order of client ids: how replies are rewritten."""
 
 
-def coalition(attack: Any, places: Iterable[int], *, seed: int = 0, items: str | None = None) -> Rewriter:
+def coalition(
+    attack: Any,
+    places: Iterable[int],
+    *,
+    seed: int = 0,
+    items: str | None = None,
+    count_key: str | Callable[[], str] = COUNT,
+) -> Rewriter:
     """Return how the nodes at `places` (client ids) rewrite their replies.
 
     Parameters
@@ -34,6 +41,8 @@ def coalition(attack: Any, places: Iterable[int], *, seed: int = 0, items: str |
         Address of the attacker's randomness.
     items : str, optional
         Name of the array that is a table of item embeddings.
+    count_key : str or callable
+        As of `Crew`.
     """
     chosen = sorted(set(places))
 
@@ -47,7 +56,7 @@ def coalition(attack: Any, places: Iterable[int], *, seed: int = 0, items: str |
                 return [spoil(r) if id(r) in hit else r for r in replies]
 
             return spoilt
-        return Crew(attack, members, nodes, seed=seed, items=items).rewrite
+        return Crew(attack, members, nodes, seed=seed, items=items, count_key=count_key).rewrite
 
     return of
 

@@ -35,6 +35,8 @@ class AttackMod:
         Address of the attacker's randomness.
     items : str, optional
         Name of the array that is a table of item embeddings.
+    count_key : str
+        Metric that declares sample counts, the strategy's ``weighted_by_key``.
 
     Raises
     ------
@@ -49,9 +51,10 @@ class AttackMod:
         *,
         seed: int = 0,
         items: str | None = None,
+        count_key: str = COUNT,
     ) -> None:
         self.hostile: Hostile | None = HOSTILE.get(attack) if isinstance(attack, str) else None
-        self.seed, self.items, self.who = seed, items, who
+        self.seed, self.items, self.who, self.count_key = seed, items, who, count_key
         if self.hostile is None:
             self.attack = attack_of(attack)
             check_alone(self.attack, items)
@@ -73,7 +76,8 @@ class AttackMod:
         node = message.metadata.dst_node_id
         if node not in self._crews:
             seed = self.seed + int(context.node_config.get("partition-id", 0))
-            self._crews[node] = Crew(self.attack, [node], [node], seed=seed, items=self.items, count_key=COUNT)
+            crew = Crew(self.attack, [node], [node], seed=seed, items=self.items, count_key=self.count_key)
+            self._crews[node] = crew
         crew = self._crews[node]
         # A deployed client is a new process for each message: the count of rounds must not start over.
         kept = context.state.config_records.get(ROUNDS)

@@ -105,16 +105,23 @@ def run(job: Job) -> dict[str, Any]:
     from fedsiege.redteam.grid import coalition
 
     server, client = load_apps(job)
-    red = None if job.attack == CLEAN else coalition(job.attack, job.malicious, seed=job.seed, items=job.items)
     seed_all(job.seed)
     result: dict[str, Any] = {"status": "ok", "error": None}
     started = time.monotonic()
     nodes: list[int] = []
     with watched(defense_of(job)) as seen:
+        red = None
+        if job.attack != CLEAN:
+            told = lambda: seen.count_key  # noqa: E731
+            red = coalition(job.attack, job.malicious, seed=job.seed, items=job.items, count_key=told)
         try:
             ENGINES[job.engine](job, server, client, red, nodes)
         except ConfigError as error:
             result |= {"status": "refused", "error": str(error)}
+        except SystemExit as error:
+            # An app may say good-bye so once its strategy has ended.
+            if not seen.ended or error.code not in (None, 0):
+                result |= {"status": "crashed", "error": f"the app ended the process with code {error.code or 0}"}
         except Exception as error:
             traceback.print_exc()
             result |= {"status": "crashed", "error": f"{type(error).__name__}: {error}".strip()[:500]}

@@ -12,7 +12,9 @@ from typing import Any
 
 from flwr.serverapp.strategy import Result, Strategy
 
+from fedsiege.flower.inner import weight_key
 from fedsiege.flower.strategy import DefendedStrategy
+from fedsiege.redteam.records import COUNT
 
 Rounds = dict[int, dict[str, float]]
 """Metrics by round."""
@@ -33,8 +35,12 @@ class Seen:
         Time that each round's aggregation took.
     strategy : str
         Name of the app's strategy class.
+    count_key : str
+        Metric by which that strategy weighs replies.
     defended : DefendedStrategy or None
         The defense that stood before it.
+    ended : bool
+        Whether the strategy has come to its end.
     """
 
     server: Rounds = field(default_factory=dict)
@@ -42,7 +48,9 @@ class Seen:
     train: Rounds = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     strategy: str = ""
+    count_key: str = COUNT
     defended: DefendedStrategy | None = None
+    ended: bool = False
 
 
 def numbers(record: Any) -> dict[str, float]:
@@ -105,7 +113,7 @@ def watched(defend: Callable[[Strategy], DefendedStrategy] | None) -> Iterator[S
                 return original(self, *args, **kwargs)
             busy = True
             try:
-                seen.strategy = type(self).__name__
+                seen.strategy, seen.count_key = type(self).__name__, weight_key(self)
                 run: Callable[..., Result] = lambda *a, **k: original(self, *a, **k)  # noqa: E731
                 timed = self
                 if defend is not None and original is originals[Strategy]:
@@ -118,6 +126,7 @@ def watched(defend: Callable[[Strategy], DefendedStrategy] | None) -> Iterator[S
                 result = run(*args, **kwargs)
                 if isinstance(result, Result):
                     _note(seen, result)
+                seen.ended = True
                 return result
             finally:
                 busy = False
