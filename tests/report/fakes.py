@@ -74,6 +74,7 @@ def write_run(
     card: dict[str, Any] | None = None,
     seconds: float = 0.1,
     false_positives: float = 0.0,
+    expelled: float | None = None,
     scores: dict[str, float] | None = None,
 ) -> Path:
     """Write one finished run and return its folder; `scores` stand in for those of a recommender."""
@@ -107,6 +108,7 @@ def write_run(
         "detection": {
             "DACC": 0.95 if rejects else 0.9, "FPR": false_positives, "FNR": 0.5 if attacking else None, "AAR": 0.75,
             "FPR_pooled": false_positives, "FNR_pooled": 0.5 if attacking else None, "FNR_final": None,
+            **({} if expelled is None else {"FPR_final": expelled}),
         },
         "finite": True,
     }  # fmt: skip

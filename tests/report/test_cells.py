@@ -12,7 +12,9 @@ from fedsiege.arena.stats import estimate, relative_loss
 from fedsiege.report import cells, tables, words
 from fedsiege.report.collect import Board, collect
 from fedsiege.report.densities import areas, centred, densities, density, higher, separation
+from fedsiege.report.terminal import detection_table
 from tests.report.fakes import score, write_run
+from tests.report.test_terminal import show
 
 
 def test_intervals_are_those_of_the_arena() -> None:
@@ -59,6 +61,25 @@ def test_detection_is_shown_where_uploads_are_rejected(board: Board) -> None:
     assert frame.filter(attack="fang", metric="DACC")["mean"][0] == pytest.approx(0.95)
     assert frame.filter(attack="none", metric="AAR").is_empty()  # nobody attacks, so nobody gets in
     assert frame.filter(attack="none", metric="FNR").is_empty()
+
+
+def test_who_expels_honest_clients_is_shown_beside_what_it_rejects(board: Board, tmp_path: Path) -> None:
+    assert cells.detection(board).filter(metric="expelled").is_empty()
+    for seed, share in enumerate((0.1, 0.3)):
+        write_run(tmp_path / f"afa{seed}", "fang", "afa", seed, expelled=share)
+        write_run(tmp_path / f"krum{seed}", "fang", "krum", seed)
+    mixed = collect(tmp_path)
+    frame = cells.detection(mixed)
+    assert frame.filter(metric="expelled").select("defense", "mean", "n").rows() == [("afa", pytest.approx(0.2), 2)]
+    (group,) = mixed.groups
+    assert cells.judgements(frame, group) == ["DACC", "FPR", "FNR", "AAR", "expelled"]
+    assert cells.judgements(frame, "another") == ["DACC", "FPR", "FNR", "AAR"]
+    page = tables.detection(frame, group)
+    assert page.count("expelled") == 1
+    assert page.count("0.2000 <small>") == 1
+    text = show(detection_table(mixed))
+    assert text.count("expelled") == 1
+    assert text.count("0.2000") == 1
 
 
 def test_cost_is_that_of_clean_runs(board: Board) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from fedsiege.arena.flags import NONE
-from fedsiege.report.collect import DETECTION, MOMENTS, Board
+from fedsiege.report.collect import DETECTION, EXPELLED, MOMENTS, Board
 from fedsiege.report.contest import Contest, Yardstick, contest
 from fedsiege.report.rounds import VERDICTS
 
@@ -198,13 +198,21 @@ def _estimates(names: Sequence[str], rows: Sequence[tuple[str, ...]], values: Se
 def detection(board: Board) -> pl.DataFrame:
     """Return ``group, attack, defense, metric, mean, low, high, n`` of DACC, FPR, FNR and AAR where uploads fall.
 
-    Only defenses that rejected an upload somewhere in the group are in it: of the others nothing can be told.
+    Only defenses that rejected an upload somewhere in the group are in it: of the others nothing can be told. Those
+    that expel clients have a fifth metric, ``"expelled"``: the share of benign clients that is out at the end.
     """
     seen = contest(board)
     judging = {(g, d) for g, d, r in seen.grouped.select("group", "defense", "rejects").rows() if r}
-    return _long(seen, DETECTION, lambda _, part: (part["group"][0], part["defense"][0]) in judging, {}).filter(
+    wanted, names = (*DETECTION, EXPELLED), {EXPELLED: "expelled"}
+    return _long(seen, wanted, lambda _, part: (part["group"][0], part["defense"][0]) in judging, names).filter(
         (pl.col("n") > 0) & ((pl.col("attack") != NONE) | (pl.col("metric") != "AAR"))
     )
+
+
+def judgements(frame: pl.DataFrame, group: str) -> list[str]:
+    """Return the metrics of `detection` that a table of one group has: ``"expelled"`` if a defense of it expels."""
+    expels = not frame.filter((pl.col("group") == group) & (pl.col("metric") == "expelled")).is_empty()
+    return [*DETECTION, *(["expelled"] if expels else [])]
 
 
 def cost(board: Board) -> pl.DataFrame:

@@ -29,7 +29,7 @@ from fedsiege.report.cells import (
     representatives,
 )
 from fedsiege.report.chart import ROWS, Chart, Choice, bare, thin
-from fedsiege.report.collect import Board
+from fedsiege.report.collect import DETECTION, Board
 from fedsiege.report.contest import Contest, contest
 from fedsiege.report.densities import densities
 from fedsiege.report.fits import shown, verdicts
@@ -179,16 +179,19 @@ def curves_chart(board: Contest, cells: pl.DataFrame) -> Chart:
 
 
 def detection_chart(board: Contest) -> Chart:
-    """Return DACC, FPR, FNR and AAR of defenses that reject, a panel for each."""
+    """Return DACC, FPR, FNR and AAR of defenses that reject, a panel for each; one more if some expel."""
     attacks, defenses = orders(board)
     titles = {
         "DACC": "judged rightly (DACC)",
         "FPR": "benign rejected (FPR)",
         "FNR": "malicious accepted (FNR)",
         "AAR": "rounds got in (AAR)",
+        "expelled": "benign expelled",
     }
     rows = detection(board).with_columns(pl.col("metric").replace(titles).alias("panel"))
     rows = rows.select("group", "attack", "defense", "panel", "mean", "low", "high", "n")
+    there = set(rows["panel"])
+    panels = [title for name, title in titles.items() if name in DETECTION or title in there]
     base = alt.Chart().encode(
         y=alt.Y("defense:N", sort=defenses, title=None),
         yOffset=alt.YOffset("attack:N", sort=attacks),
@@ -202,7 +205,7 @@ def detection_chart(board: Contest) -> Chart:
     span = base.mark_rule(strokeWidth=2, opacity=0.7).encode(x=alt.X("low:Q", title=None), x2="high:Q")
     dots = base.mark_point(filled=True, size=60).encode(x=x, shape=alt.Shape("attack:N", title="attack"))
     chart = alt.layer(span, dots, data=ROWS).properties(height=alt.Step(13)).facet(
-        facet=alt.Facet("panel:N", sort=list(titles.values()), title=None), columns=4
+        facet=alt.Facet("panel:N", sort=panels, title=None), columns=len(panels)
     ).resolve_scale(x="independent")  # fmt: skip
     choices = (Choice("group", "Setting"),)
     return Chart("detection", bare(chart), rows, choices, "attack", tuple(attacks), "panel", 190, 150)

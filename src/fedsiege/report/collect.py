@@ -21,6 +21,8 @@ from fedsiege.report.rounds import VERDICTS, Scan, scan
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 DETECTION = ("DACC", "FPR", "FNR", "AAR")
+# Of defenses that expel clients: the share of the benign ones that is out at the end, which uploads no more.
+EXPELLED = "FPR_final"
 MOMENTS = ("last", "best")
 # Rounds files of further seeds are read for curves up to this size; the first seed of a cell always is.
 CURVE_BUDGET = 400 * 2**20
@@ -38,7 +40,7 @@ _RUNS: dict[str, Any] = {
     "told_byzantine": pl.Int64, "selected_by": pl.String, "rejects": pl.Boolean, "finite": pl.Boolean,
     "seconds_per_round": pl.Float64, "config_hash": pl.String, "command": pl.String, "commit": pl.String,
     "hardware": pl.String, "last_round": pl.Int64, "best_round": pl.Int64, "card": pl.String,
-    **dict.fromkeys(DETECTION, pl.Float64),
+    **dict.fromkeys((*DETECTION, EXPELLED), pl.Float64),
 }  # fmt: skip
 _CURVES: dict[str, Any] = {"run": pl.Int64, "round": pl.Int64, "loss": pl.Float64, **dict.fromkeys(VERDICTS, pl.Int64)}
 _POINTS: dict[str, Any] = {
@@ -186,7 +188,7 @@ def _read(path: Path, root: Path, warnings: list[str]) -> tuple[dict[str, Any], 
         row[f"{moment}_round"] = int(result[moment]["round"])
         for metric, value in result[moment]["metrics"]["test"].items():
             row[f"{moment} {metric}"] = _number(value)
-    for metric in DETECTION:
+    for metric in (*DETECTION, EXPELLED):
         row[metric] = _number(result["detection"].get(metric))
     row["rule"] = _rule(config["defense"])
     row.update(_circumstances(folder, name, warnings))

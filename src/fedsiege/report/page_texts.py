@@ -63,7 +63,8 @@ SECTIONS = {
     "detection": (
         "Who was caught",
         "For defenses that throw uploads away. DACC: the share of uploads judged rightly. FPR: benign uploads thrown "
-        "away. FNR: malicious uploads let in. AAR: in how many rounds a malicious client got in, on average.",
+        "away. FNR: malicious uploads let in. AAR: in how many rounds a malicious client got in, on average. Expelled: "
+        "benign clients that a defense has shut out by the end; they upload no more, so FPR does not count them.",
         "Dot plots of detection rates for each defense and attack; the table below holds the same numbers",
     ),
     "points": (

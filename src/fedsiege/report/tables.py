@@ -11,8 +11,8 @@ import polars as pl
 
 from fedsiege.arena.folder import UNSELECTED
 from fedsiege.report import words
-from fedsiege.report.cells import LOSS, NONE, SLOW, VALUE, Keyed, describe_seeds, orders
-from fedsiege.report.collect import DETECTION, Board
+from fedsiege.report.cells import LOSS, NONE, SLOW, VALUE, Keyed, describe_seeds, judgements, orders
+from fedsiege.report.collect import Board
 from fedsiege.report.contest import Contest, contest, controls
 from fedsiege.report.fits import Sweep
 from fedsiege.report.labels import percent
@@ -131,21 +131,21 @@ def grid(board: Contest, cells: pl.DataFrame, group: str) -> str:
 
 def detection(frame: pl.DataFrame, group: str) -> str:
     """Return one group's detection rates."""
-    mine = frame.filter(pl.col("group") == group)
+    mine, columns = frame.filter(pl.col("group") == group), judgements(frame, group)
     rows = []
     for (defense, attack), part in mine.partition_by("defense", "attack", as_dict=True, maintain_order=True).items():
         found = {c["metric"]: c for c in part.iter_rows(named=True)}
         texts = []
-        for name in DETECTION:
+        for name in columns:
             cell = found.get(name)
             digits = 2 if name == "AAR" else 4
             spread = words.half_width(cell["low"], cell["high"], digits) if cell else ""
             texts.append(f"{cell['mean']:.{digits}f} <small>{spread}</small>" if cell else "–")
         rows.append([escape(str(defense)), escape(str(attack)), *texts])
     rows.sort(key=lambda row: row[0])
-    head = ["defense", "attack", *DETECTION]
+    head = ["defense", "attack", *columns]
     caption = f"How uploads were judged, {group}: mean over seeds ± half of the 95% interval"
-    return table(caption, head, rows, numeric=range(2, 2 + len(DETECTION)))
+    return table(caption, head, rows, numeric=range(2, len(head)))
 
 
 def _share(part: int, whole: int) -> str:

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from fedsiege.errors import ConfigError, nearest
 from fedsiege.report import words
-from fedsiege.report.cells import NONE, cells, detection, orders
-from fedsiege.report.collect import DETECTION, MOMENTS, Board
+from fedsiege.report.cells import NONE, cells, detection, judgements, orders
+from fedsiege.report.collect import MOMENTS, Board
 from fedsiege.report.contest import contest
 
 _NAME = 32
@@ -156,18 +156,18 @@ def detection_table(board: Board) -> Stack:
     parts: list[Any] = []
     for group in board.groups:
         rows = []
-        mine = frame.filter(pl.col("group") == group)
+        mine, columns = frame.filter(pl.col("group") == group), judgements(frame, group)
         for (defense, attack), part in mine.partition_by(
             "defense", "attack", as_dict=True, maintain_order=True
         ).items():
             found = {c["metric"]: c["mean"] for c in part.iter_rows(named=True)}
             values = [
                 Text(f"{found[m]:.2f}" if m == "AAR" else f"{found[m]:.4f}") if m in found else Text("–")
-                for m in DETECTION
+                for m in columns
             ]
             rows.append((f"{defense} / {attack}", values))
         if rows:
             parts.append(
-                Blocks(f"Detection · {group}", "defense / attack", list(DETECTION), sorted(rows, key=lambda r: r[0]), 7)
+                Blocks(f"Detection · {group}", "defense / attack", columns, sorted(rows, key=lambda r: r[0]), 8)
             )
     return Stack(tuple(parts))
