@@ -27,6 +27,8 @@ from fedsiege.arena.record import read_record
 from fedsiege.arena.runs import best_round, execute
 from fedsiege.errors import ConfigError, RunError
 from fedsiege.federation import checkpoint
+from fedsiege.federation.loop import Federation
+from fedsiege.federation.record import RoundRecord
 from tests.small import small
 
 KEPT = ("result.json", "rounds.jsonl", "model.safetensors", "config.yaml")
@@ -73,8 +75,24 @@ def test_a_finished_run_holds_what_the_folder_promises(finished: Path) -> None:
     assert environment["versions"]["torch"]
     assert not folder.checkpoint.exists()
     assert folder.seconds_per_round() > 0
-    # Neither the first round, which compiles, nor those that evaluate are timed.
-    assert sum(json.loads(line)["rounds"] for line in folder.timing.read_text().splitlines()) == 26
+    # All but the first and the three that are evaluated, and those in which kernels were read.
+    assert 15 <= sum(json.loads(line)["rounds"] for line in folder.timing.read_text().splitlines()) <= 26
+
+
+def test_rounds_that_compile_or_read_a_kernel_are_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels, step = [3], Federation.step
+
+    def stepped(self: Federation) -> RoundRecord:
+        record = step(self)
+        kernels[0] += record.round in (5, 10, 17)
+        return record
+
+    monkeypatch.setattr(Federation, "step", stepped)
+    monkeypatch.setattr("fedsiege.arena.runs.readied", lambda: kernels[0])
+    execute(small(), tmp_path / "run", threads=1)
+    lines = (tmp_path / "run" / "timing.jsonl").read_text().splitlines()
+    # Of thirty the first, three evaluated ones (10 is one of them) and two more are left out.
+    assert sum(json.loads(line)["rounds"] for line in lines) == 24
 
 
 def test_detection_is_recomputed_from_the_records(finished: Path) -> None:

@@ -43,6 +43,22 @@ def test_compiling_reading_and_order_of_loading_leave_the_bits_alone(tmp_path: P
     assert bits(tmp_path, "replay first") == compiled
 
 
+def test_kernels_are_counted_as_they_are_read_each_signature_once() -> None:
+    import numpy as np
+
+    from fedsiege.kernels import jit, rows
+
+    values = np.ones((2, 3), np.float32)
+    before = jit.readied()
+    rows.row_norms(values)
+    usual = jit.readied()
+    assert usual - before in (0, 1)  # Another test may have called it.
+    rows.row_norms(values)
+    assert jit.readied() == usual
+    rows.row_norms(np.ones((2, 3), np.int64))
+    assert jit.readied() > usual
+
+
 def test_a_cache_that_cannot_be_written_still_gives_a_kernel(tmp_path: Path) -> None:
     from fedsiege.kernels.jit import _Alone
 

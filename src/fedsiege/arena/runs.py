@@ -31,6 +31,7 @@ from fedsiege.federation import checkpoint
 from fedsiege.federation.loop import Federation
 from fedsiege.federation.record import RoundRecord
 from fedsiege.files import write_atomic
+from fedsiege.kernels.jit import readied
 from fedsiege.metrics.detection import final, per_round
 
 environment.commit()
@@ -247,9 +248,9 @@ def _rounds(
     An interrupt ends the current round, writes a checkpoint and then raises KeyboardInterrupt; `stop` does the same
     and raises Stopped.
     """
-    timed, seconds, started = 0, 0.0, time.perf_counter()
+    timed, seconds, started, kernels = 0, 0.0, time.perf_counter(), readied()
     saved = started
-    # The first round of a sitting compiles kernels; it is timed only where there is no other.
+    # The first round of a sitting warms up; it is timed only where there is no other.
     cold = federation.done + 1 if federation.config.rounds > 1 else 0
     try:
         records = folder.rounds.open("a", encoding="utf-8")
@@ -272,8 +273,10 @@ def _rounds(
         with records, Interrupt() as interrupt:
             for record in federation.rounds():
                 spent = time.perf_counter() - started
+                # Later ones may compile a kernel too, such as the first in which an upload is rejected.
+                warm = readied() == kernels or not cold
                 records.write(json.dumps(record.to_json(), separators=(",", ":")) + "\n")
-                if not record.metrics and record.round != cold:
+                if not record.metrics and record.round != cold and warm:
                     timed, seconds = timed + 1, seconds + spent
                 if progress is not None:
                     progress(record, spent)
@@ -285,7 +288,7 @@ def _rounds(
                         raise KeyboardInterrupt
                     if told:
                         raise Stopped
-                started = time.perf_counter()
+                started, kernels = time.perf_counter(), readied()
             records.flush()
             os.fsync(records.fileno())
             if timed:

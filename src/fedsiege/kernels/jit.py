@@ -19,6 +19,15 @@ import numba
 from numba.core.codegen import JITCPUCodegen
 
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}
+_READIED: list[str] = []
+
+
+def readied() -> int:
+    """Return how many kernels this process has compiled or read from the cache, signatures counted apart.
+
+    A stretch of work in which the number grows took longer than it will again.
+    """
+    return len(_READIED)
 
 
 def njit(parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -51,6 +60,7 @@ class _Alone:
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Return the compiled `signature`, None where the cache cannot be written: numba then runs what it compiled."""
+        _READIED.append(self._function.__name__)
         found = self._load(signature, context)
         if found is None:
             self._options(self._function).compile(signature)
