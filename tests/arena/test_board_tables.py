@@ -111,6 +111,20 @@ def test_what_is_missing_is_listed() -> None:
     assert r"Missing: krum $\times$ lie: seed 4 not run; " in latex(made)
 
 
+def test_a_mean_over_fewer_seeds_than_the_others_says_so() -> None:
+    assert "(2 of 5) beside" not in markdown(board(toy()))
+    gone = [r for r in toy() if not (r.attack == "lie" and r.defense == "median" and r.seed in (1, 3, 4))]
+    text = markdown(board(gone))
+    assert "(2 of 5) beside a mean" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| median") and " ± " in line]
+    assert line.count("(2 of 5)") == 1
+    gone = [r for r in toy() if not (r.attack == "adaptive(fang)" and r.defense == "krum" and r.seed == 0)]
+    (first,) = [
+        line for line in markdown(board(gone)).splitlines() if line.startswith("| krum") and "price" not in line
+    ][:1]
+    assert "] (4 of 5) | adaptive(fang) |" in first
+
+
 def test_many_gaps_are_counted_where_a_float_must_hold_them() -> None:
     made = board([r for r in toy() if r.attack in ("none", "gaussian")], attacks=tuple(f"a{i}" for i in range(30)))
     lines = markdown(made).partition("Missing:")[2].strip().splitlines()

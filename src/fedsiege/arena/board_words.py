@@ -66,6 +66,11 @@ def about(value: Estimate, digits: int = 4) -> str:
     return text if math.isnan(value.low) else f"{text} ± {value.half_width:.{digits}f}"
 
 
+def lacking(value: Estimate, board: Board) -> str:
+    """Return ``" (2 of 5)"`` of a mean over two of a board's five seeds, nothing of one over all or none."""
+    return f" ({value.n} of {len(board.seeds)})" if 0 < value.n < len(board.seeds) else ""
+
+
 def defense_name(row: Row) -> str:
     """Return what readers call a row: FedAvg, or the defense's label, with what an open entry changed."""
     name = "FedAvg" if row.defense == NONE else row.defense
@@ -87,6 +92,8 @@ def intro(board: Board) -> list[str]:
         f"Mean over seed{'' if one else 's'} {', '.join(map(str, board.seeds))}"
         + ("; with one seed there is no interval." if one else ", with the 95% bootstrap interval."),
     ]
+    if any(lacking(score.value, board) for row in board.rows for score in row.scores.values()):
+        said.append("(2 of 5) beside a mean: it rests on two of five seeds; compare it with care.")
     if board.clean_metric != board.metric:
         said.append(f"Clean runs have no {board.metric}; they and the price are in {board.clean_metric}.")
     said.append(
@@ -102,15 +109,17 @@ def ranking(board: Board, marks: Marks) -> Grid:
     """Return defenses by their worst case, with price, adaptive attack, cost and flags."""
     rows = []
     for row in board.rows:
-        adaptive = f"{interval(row.adaptive.value)} ({row.adaptive.attack})" if row.adaptive else "not faced"
+        adaptive = "not faced"
+        if met := row.adaptive:
+            adaptive = f"{interval(met.value)}{lacking(met.value, board)} ({met.attack})"
         name = defense_name(row) + ("" if row.complete else f" ({row.faced} of {row.due} attacks)")
         rows.append(
             (
                 Cell(name, row.best, marks.of([flag.code for flag in row.flags])),
-                Cell(interval(row.worst_score.value), row.best),
+                Cell(interval(row.worst_score.value) + lacking(row.worst_score.value, board), row.best),
                 Cell(row.worst or DASH),
                 Cell(DASH if row.defense == NONE and not row.adaptive else adaptive),
-                Cell(interval(row.clean.value), CLEAN in row.wins),
+                Cell(interval(row.clean.value) + lacking(row.clean.value, board), CLEAN in row.wins),
                 Cell(interval(row.price)),
                 Cell(DASH if math.isnan(row.cost.mean) else f"{interval(row.cost, 2)} ×"),
             )
@@ -138,7 +147,8 @@ def every(board: Board, marks: Marks) -> Grid:
         for column, score in ((CLEAN, row.clean), *((attack, row.scores.get(attack)) for attack in board.attacks)):
             # What a row says of the defense as a whole is not repeated in each of its cells.
             codes = [flag.code for flag in score.flags if flag.code != "told"] if score else []
-            line.append(Cell(about(score.value) if score else DASH, column in row.wins, marks.of(codes)))
+            text = about(score.value) + lacking(score.value, board) if score else DASH
+            line.append(Cell(text, column in row.wins, marks.of(codes)))
         rows.append(tuple(line))
     head = ("defense", "no attack" if board.metric == board.clean_metric else f"no attack ({board.clean_metric})")
     return Grid("Every attack, ± half of the 95% interval", (*head, *board.attacks), tuple(rows))
