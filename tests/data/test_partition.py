@@ -96,6 +96,20 @@ def test_iid_sizes() -> None:
     complete(iid(LABELS, len(LABELS), rng()), LABELS, len(LABELS))
 
 
+def test_shards_are_dealt_by_lot_and_mixed_within_a_class() -> None:
+    partition = shards(LABELS, 20, 2, rng())
+    rows = [partition.index[a:b] for a, b in zip(partition.ptr, partition.ptr[1:])]
+    # Dealt in order, clients would hold classes that rise with their numbers.
+    lowest = [int(LABELS[row].min()) for row in rows]
+    assert lowest != sorted(lowest)
+    assert any(np.ptp(LABELS[row]) > 1 for row in rows)
+    # Unmixed, a client's samples of a class would follow each other among all of that class.
+    place = np.empty(len(LABELS), int)
+    for kind in range(10):
+        place[kind == LABELS] = np.arange(60)
+    assert all(np.ptp(place[row[LABELS[row] == LABELS[row[0]]]]) > 20 for row in rows)
+
+
 def test_shards_hold_few_classes() -> None:
     partition = shards(LABELS, 20, 2, rng())
     complete(partition, LABELS, 20)

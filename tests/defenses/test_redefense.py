@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedsiege.defenses import Outcome
+from fedsiege.defenses import Outcome, redefense
 from fedsiege.defenses.gate import guarded_step
 from fedsiege.defenses.redefense import EXPELLED, NO_UPDATE, NOT_RECONSTRUCTED, FedREDefense
 from fedsiege.errors import ConfigError
@@ -106,6 +106,23 @@ def test_the_first_participation_has_a_cap_of_its_own() -> None:
     assert outcome.info["iterations"] == [3]
     forgiven = {**state, "expelled": []}
     assert step(strict, updates, forgiven, 2)[0].info["iterations"] == [1]
+
+
+def test_the_fit_is_made_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    whole = redefense.reconstruct_all
+
+    def noted(*given: Any) -> Any:
+        asked.append(given)
+        return whole(*given)
+
+    monkeypatch.setattr(redefense, "reconstruct_all", noted)
+    step(replace(TUNED, momentum=0.3, inner=4, gamma=0.7, first=3, precision="float64"), WORLD.honest([7, 2]))
+    ((_, problems, how, dtype, workers, mode),) = asked
+    assert (how.momentum, how.inner, how.goal, how.level) == (0.3, 4, 0.7, False)
+    assert how.rates == {"inputs": 20, "labels": 10, "rate": 1e-4}
+    assert [problem.cap for problem in problems] == [3, 3]
+    assert (dtype, workers, mode) == (torch.float64, 1, TUNED.mode)
 
 
 def test_an_expelled_client_stays_expelled_without_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
