@@ -26,7 +26,7 @@ from fedsiege.redteam.audit.cell import told_of
 from fedsiege.redteam.audit.metric import is_lower, metrics_of
 from fedsiege.redteam.audit.page import page
 from fedsiege.redteam.audit.plan import CLEAN, OWN, Job, malicious_places, plan
-from fedsiege.redteam.audit.score import Card, make_card
+from fedsiege.redteam.audit.score import HARM, Card, harm_limit, make_card
 from fedsiege.redteam.audit.words import change, findings, footnote, stopped_by, title
 from tests.redteam.apps import write_app
 
@@ -127,6 +127,11 @@ def test_a_card_names_harm_and_remedy(tmp_path: Path) -> None:
 def test_small_changes_are_chance_where_chance_is_large(tmp_path: Path) -> None:
     assert card_of(tmp_path, lie_own_0=0.8).harmful == ("lie",)
     assert card_of(tmp_path / "b", lie_own_0=0.8, none_own_1=0.8).harmful == ()
+
+
+def test_harm_is_what_twice_the_chance_does_not_explain() -> None:
+    assert [harm_limit(chance) for chance in (0.0, 0.01, math.nan)] == [HARM] * 3
+    assert [harm_limit(chance) for chance in (0.1, 0.2, 0.25, 0.9)] == [0.2, 0.4, 0.5, 0.5]
 
 
 def test_runs_that_end_badly_count_as_harm(tmp_path: Path) -> None:
