@@ -9,6 +9,7 @@ Python files named in a run's ``plugins``. Reading source keeps ``fedsiege list`
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from fedsiege.errors import ConfigError, nearest
@@ -70,6 +72,8 @@ FILTER = ("fedsiege.defenses.base", "Filter")
 """Module and name of the class that all filters derive from."""
 
 _extra: dict[tuple[Kind, str], type] = {}
+_files: dict[Path, tuple[str, ModuleType]] = {}
+"""What was executed of each plug-in file: its SHA-256 and the module."""
 """Classes of this process: those that were registered, and those of plug-in files."""
 
 
@@ -297,15 +301,7 @@ def load_file(path: Path) -> list[Entry]:
     if not path.is_file():
         raise ConfigError(f"plug-in file {path} does not exist; give a path relative to the configuration file")
     module = f"fedsiege_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module, path)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[module] = loaded
-    try:
-        spec.loader.exec_module(loaded)
-    except Exception as error:
-        raise ConfigError(f"plug-in file {path} failed to import: {type(error).__name__}: {error}") from error
+    loaded = sys.modules[module] = _executed(path, module)
     found: list[Entry] = []
     for entry in scan(path, "defenses", module):
         cls = getattr(loaded, entry.cls)
@@ -323,6 +319,37 @@ def load_file(path: Path) -> list[Entry]:
     if not found:
         raise ConfigError(f'plug-in file {path} defines no attack and no defense; give a class a literal `name = "…"`')
     return found
+
+
+def _executed(path: Path, name: str) -> ModuleType:
+    """Return a plug-in file as a module; the same one as before while its bytes are the same."""
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"plug-in file {path} cannot be read: {error.strerror or error}") from error
+    digest = hashlib.sha256(source).hexdigest()
+    if (known := _files.get(path)) and known[0] == digest:
+        return known[1]
+    made = ModuleType(name)
+    made.__file__ = str(path)
+    before = sys.modules.get(name)
+    # Classes look for the names in their annotations there.
+    sys.modules[name] = made
+    try:
+        # Not through Python's cache of bytecode, which may be that of another file of this size and second.
+        exec(compile(source, str(path), "exec", dont_inherit=True), made.__dict__)
+    except Exception as error:
+        sys.modules.pop(name)
+        if before is not None:
+            sys.modules[name] = before
+        raise ConfigError(f"plug-in file {path} failed to import: {type(error).__name__}: {error}") from error
+    _files[path] = digest, made
+    return made
+
+
+def file_sum(path: Path) -> str | None:
+    """Return the SHA-256 of what this process has executed of a plug-in file, None if nothing."""
+    return _files[path][0] if path in _files else None
 
 
 def load(kind: Kind, name: str) -> Any:

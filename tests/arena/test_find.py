@@ -65,3 +65,16 @@ def test_a_folder_that_is_gone_is_no_error(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(find.os, "scandir", scandir)
     assert list(run_folders(tmp_path)) == []
+
+
+def test_a_print_changes_with_every_file_of_which_a_record_tells(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run")
+    before = dict(run_folders(tmp_path))["run"]
+    for name in ("config.yaml", "environment.json", "rounds.jsonl", "timing.jsonl", "result.json"):
+        held = (run / name).read_bytes() if (run / name).exists() else b""
+        (run / name).unlink(missing_ok=True)
+        assert dict(run_folders(tmp_path)).get("run") != before or not held
+        (run / name).write_bytes(held + b"\n")
+        after = dict(run_folders(tmp_path))["run"]
+        assert after != before
+        before = after

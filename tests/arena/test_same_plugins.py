@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from fedsiege import registry
+from fedsiege.arena import same_plugins
 from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.folder import RunFolder
 from fedsiege.arena.grid import Cell, run_cells
@@ -124,6 +126,27 @@ def test_a_grid_does_not_take_cells_of_an_edited_file_for_finished(tmp_path: Pat
     assert [o.error is None for o in run_cells(cells, executor=Here())] == [True, False]
 
 
+def test_the_sum_is_that_of_what_is_played_if_the_file_is_edited_meanwhile(tmp_path: Path, file: Path) -> None:
+    played, first = config(file), hashlib.sha256(file.read_bytes()).hexdigest()
+    write(file, "edited")
+    execute(played, tmp_path / "run", threads=1)
+    assert told(RunFolder(tmp_path / "run")) == {str(file): first}
+    assert sums(config(file)) == {str(file): hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+def test_a_file_of_the_same_size_and_second_is_another_file_and_an_unchanged_one_is_no_new_module(file: Path) -> None:
+    write(file, "gain 1")
+    stamp = file.stat().st_mtime_ns
+    first = type(config(file).defense)
+    assert type(config(file).defense) is first
+    write(file, "gain 9")
+    os.utime(file, ns=(stamp, stamp))
+    second = type(config(file).defense)
+    assert second is not first
+    assert sums(config(file)) == {str(file): hashlib.sha256(file.read_bytes()).hexdigest()}
+    assert not list(file.parent.rglob("*.pyc"))
+
+
 def installed(folder: Path, remark: str = "") -> Path:
     """Install a package with a rule, an attack, and a function that makes a network; `remark` makes a version of it."""
     (folder / "brought").mkdir(parents=True, exist_ok=True)
@@ -155,6 +178,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     registry._installed.cache_clear()
     yield path
     registry._installed.cache_clear()
+    same_plugins._IMPORTED.clear()
     for module in ("brought.code", "brought"):
         sys.modules.pop(module, None)
 
@@ -196,6 +220,10 @@ def test_a_run_is_held_to_installed_code(
     assert found["versions"]["their-package"] == "1.5"
     assert execute(played, tmp_path / "run") == result
     installed(tmp_path / "site", "edited")
+    # This process plays what it has imported; it is the next one that meets the edited file.
+    assert execute(played, tmp_path / "run") == result
+    assert sums(played) == found["plugins"]
+    same_plugins._IMPORTED.clear()
     with pytest.raises(RunError, match=r"was finished on another version of module brought\.code: SHA-256 .* --out"):
         execute(played, tmp_path / "run")
     assert "on another version of module brought.code" in replay(tmp_path / "run").error

@@ -31,6 +31,16 @@ def test_a_tree_survives_writing_and_reading(tmp_path: Path) -> None:
     assert back["scalar"] == 0.1
 
 
+@pytest.mark.parametrize("value", [np.float64(0.1), np.float32(0.1), np.int8(3), np.uint64(2**63), np.bool_(True)])
+def test_a_numpy_scalar_keeps_its_type_which_decides_that_of_a_product(value: np.generic, tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "state", {"x": value, "list": [value]})
+    back = checkpoint.load(tmp_path / "state")
+    assert type(back["x"]) is type(back["list"][0]) is type(value)
+    assert back["x"].tobytes() == value.tobytes()
+    weak = np.ones(2, np.float32)
+    assert (weak * back["x"]).dtype == (weak * value).dtype
+
+
 def test_what_cannot_be_written_is_named_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="state at /a/0 holds a set"):
         checkpoint.save(tmp_path / "state", {"a": [{1}]})

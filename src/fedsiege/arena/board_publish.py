@@ -144,7 +144,8 @@ def publish(card: str, root: Path, folder: Path) -> list[Path]:
     make_folder(folder)
     with turn(folder):
         before, cards = read(target)
-        known = {(r.card_hash, r.config_hash, r.seed): r for r in [*before, *found]}
+        # Of several folders with one configuration the first counts, as on a board.
+        known = {(r.card_hash, r.config_hash, r.seed): r for r in [*before, *reversed(found)]}
         ours = shipped(known.values())
         own = {**cards, **{hash_: card_store.values(made) for hash_, made in kept.items()}}
         data = to_json(card, known.values(), {hash_: own[hash_] for hash_ in sorted(own) if hash_ not in ours})

@@ -175,7 +175,9 @@ class Card:
         degree = config.card.degree if config.card else ""
         mine = flat(_game(parse(self.values(degree))))
         theirs = flat(_game(config))
-        found = [k for k in {**mine, **theirs} if k not in IDLE and mine.get(k, None) != theirs.get(k, None)]
+        # As text: a cohort of 1 is one client, and 1.0 is everybody.
+        mine, theirs = ({k: json.dumps(v, sort_keys=True) for k, v in game.items()} for game in (mine, theirs))
+        found = [k for k in {**mine, **theirs} if k not in IDLE and mine.get(k, "null") != theirs.get(k, "null")]
         if config.seed not in self.seeds:
             found.append("seed")
         name = inner_of(config.attack.name) or config.attack.name

@@ -80,13 +80,14 @@ def kept(root: Path, records: Iterable[Record]) -> dict[str, Card]:
             if path in looked:
                 continue
             looked.add(path)
-            if path.is_file() and (card := _read(path, record.card_hash)) is not None:
+            if path.is_file() and (card := read(path, record.card_hash)) is not None:
                 found[record.card_hash] = card
                 break
     return found
 
 
-def _read(path: Path, hash_: str) -> Card | None:
+def read(path: Path, hash_: str) -> Card | None:
+    """Return the card that was kept in a file; None if there is none, or not the game with that hash."""
     try:
         return restored(yaml.safe_load(path.read_text(encoding="utf-8")), hash_)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):

@@ -10,6 +10,7 @@ from fedsiege.errors import RunError
 
 OUTCOME = ("result.json", "failed.json")
 BEGUN = ("config.yaml", "environment.json")
+TOLD = ("rounds.jsonl", "timing.jsonl")
 STARTED = ("rounds.jsonl", "environment.json", ".lock")
 
 
@@ -23,8 +24,8 @@ def run_folders(root: Path, unreadable: dict[str, str] | None = None) -> Iterato
 
     A run folder holds no others; hidden folders and links to folders are not followed, and a folder whose name is not
     UTF-8 is passed over. A folder with an outcome and no configuration is told too, for it is damaged, and is searched
-    like any other. The print tells size and time of the files of an outcome, or of configuration and environment where
-    there is none yet, and of the costs.
+    like any other. The print tells size and time of the files from which a record is made; of a run that has not ended,
+    of configuration, environment and costs alone.
 
     Parameters
     ----------
@@ -79,7 +80,8 @@ def _utf8(name: str) -> bool:
 
 def _print(entries: list[os.DirEntry[str]]) -> str:
     present = {entry.name: entry for entry in entries}
-    files = OUTCOME if any(name in present for name in OUTCOME) else BEGUN
+    # Of a run that has ended all that its record tells of: a copy under way brings the outcome before the rest.
+    files = (*OUTCOME, *BEGUN, *TOLD) if any(name in present for name in OUTCOME) else BEGUN
     watched = {name: present[name] for name in (*files, "cost.json") if name in present}
     told = []
     for name, entry in sorted(watched.items()):

@@ -181,7 +181,7 @@ class RunFolder:
         """Return the median wall seconds of a round without its evaluation, NaN if nothing was timed."""
         if not self.timing.is_file():
             return float("nan")
-        lines = [json.loads(line) for line in self.timing.read_text().splitlines() if line.endswith("}")]
+        lines = map(_timed, self.timing.read_text(errors="replace").splitlines())
         values = sorted(entry["seconds"] / entry["rounds"] for entry in lines if entry.get("rounds"))
         return values[len(values) // 2] if values else float("nan")
 
@@ -201,8 +201,22 @@ class RunFolder:
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise Busy(f"another process is working in {self.path}; wait for it or choose another") from error
+            except OSError as error:
+                raise RunError(
+                    f"cannot lock {self.path}: {error.strerror or error}; choose a folder on a file system with locks "
+                    f"with --out"
+                ) from error
             yield
         finally:
             os.close(handle)
+
+
+def _timed(line: str) -> dict[str, Any]:
+    """Return an entry of the timing; an empty one for a line that a full disk or a lost machine has cut short."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -102,5 +102,9 @@ def replay_all(paths: Sequence[Path], rounds: int, jobs: int) -> Iterator[Replay
         try:
             for future in as_completed(waiting):
                 yield future.result()
-        except BrokenProcessPool as error:
+        except BaseException as error:
+            # The context would play all that is left first.
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, BrokenProcessPool):
+                raise
             raise RunError("a process that played rounds again died, of memory perhaps; try fewer --jobs") from error

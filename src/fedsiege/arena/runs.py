@@ -10,14 +10,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from fedsiege.arena import cost, environment, failure, same_plugins
+from fedsiege.arena import card_claim, cost, environment, failure, same_plugins
 from fedsiege.arena.config import RunConfig, parse
 from fedsiege.arena.data import load_dataset, remembered
 from fedsiege.arena.folder import UNSELECTED, RunFolder
@@ -107,7 +107,7 @@ def claim(config: RunConfig, folder: RunFolder) -> None:
         if folder.begun:
             ours, other = config.to_dict(), theirs.to_dict()
             # A list of plug-in files stands in no configuration that has none.
-            changed = next(k for k in {**ours, **other} if ours.get(k) != other.get(k))
+            changed = next(k for k in {**ours, **other} if repr(ours.get(k)) != repr(other.get(k)))
             raise RunError(
                 f"{folder.path} holds a run of another configuration (section {changed!r} differs); "
                 f"choose another folder with --out"
@@ -202,7 +202,7 @@ def execute(
     Stopped
         If `stop` said so.
     """
-    folder = RunFolder(path)
+    folder, config = RunFolder(path), card_claim.judged(config, path)
     with folder.lock(), thread_limit(_threads(folder, threads)) as count:
         claim(config, folder)
         if folder.finished:
@@ -216,6 +216,7 @@ def execute(
             meter = cost.Meter(folder.cost)
             if folder.checkpoint.exists():
                 same_plugins.refuse_edited(folder, config, "begun")
+            same_plugins.sums(config)  # Before the data are read, which takes time enough to edit a file.
             federation, info = assemble(config, keep_data)
             _resume(federation, folder, info)
             device = str(getattr(federation.learner, "device", "cpu"))
@@ -252,53 +253,92 @@ def _rounds(
     saved = started
     # The first round of a sitting warms up; it is timed only where there is no other.
     cold = federation.done + 1 if federation.config.rounds > 1 else 0
-    try:
-        records = folder.rounds.open("a", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"cannot write {folder.rounds}: {error.strerror}") from error
 
-    def save() -> None:
-        nonlocal timed, seconds, saved
-        records.flush()
-        os.fsync(records.fileno())
-        checkpoint.save(folder.checkpoint, {"federation": federation.state(), "offset": folder.rounds.stat().st_size})
+    def clock() -> None:
+        nonlocal timed, seconds
         if timed:
             with folder.timing.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"round": federation.done, "rounds": timed, "seconds": seconds}) + "\n")
+        timed, seconds = 0, 0.0
+
+    def save() -> None:
+        nonlocal saved
+        records.flush()
+        os.fsync(records.fileno())
+        checkpoint.save(folder.checkpoint, {"federation": federation.state(), "offset": folder.rounds.stat().st_size})
+        clock()
         meter.write()
-        timed, seconds, saved = 0, 0.0, time.perf_counter()
+        saved = time.perf_counter()
 
     # Closing the file writes what is left of it, and so fails like any write.
-    try:
-        with records, Interrupt() as interrupt:
-            for record in federation.rounds():
-                spent = time.perf_counter() - started
-                # Later ones may compile a kernel too, such as the first in which an upload is rejected.
-                warm = readied() == kernels or not cold
-                records.write(json.dumps(record.to_json(), separators=(",", ":")) + "\n")
-                if not record.metrics and record.round != cold and warm:
-                    timed, seconds = timed + 1, seconds + spent
+    with ExitStack() as stack:
+        stack.enter_context(_written(folder))
+        records = stack.enter_context(folder.rounds.open("a", encoding="utf-8"))
+        interrupt = stack.enter_context(Interrupt())
+        for record in _played(federation):
+            spent = time.perf_counter() - started
+            # Later ones may compile a kernel too, such as the first in which an upload is rejected.
+            warm = readied() == kernels or not cold
+            records.write(json.dumps(record.to_json(), separators=(",", ":")) + "\n")
+            if not record.metrics and record.round != cold and warm:
+                timed, seconds = timed + 1, seconds + spent
+            with _aside():
                 if progress is not None:
                     progress(record, spent)
                 told = stop is not None and stop()
-                due = record.round % every == 0 or time.perf_counter() - saved > PATIENCE
-                if (due or interrupt.asked or told) and record.round < federation.config.rounds:
-                    save()
-                    if interrupt.asked:
-                        raise KeyboardInterrupt
-                    if told:
-                        raise Stopped
-                started, kernels = time.perf_counter(), readied()
-            records.flush()
-            os.fsync(records.fileno())
-            if timed:
-                with folder.timing.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"round": federation.done, "rounds": timed, "seconds": seconds}) + "\n")
+            due = record.round % every == 0 or time.perf_counter() - saved > PATIENCE
+            if (due or interrupt.asked or told) and record.round < federation.config.rounds:
+                save()
+                if interrupt.asked:
+                    raise KeyboardInterrupt
+                if told:
+                    raise Stopped
+            started, kernels = time.perf_counter(), readied()
+        records.flush()
+        os.fsync(records.fileno())
+        clock()
+
+
+class _OthersError(Exception):
+    """Carries an OSError that is none of the run folder's past those who look for one."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """Make an OSError of the work inside, such as of a file that an attack cannot find, an `_OthersError`."""
+    try:
+        yield
+    except OSError as error:
+        raise _OthersError(error) from error
+
+
+@contextmanager
+def _written(folder: RunFolder) -> Iterator[None]:
+    """Turn an OSError of what is written inside into one that names the folder, and let those of others pass."""
+    try:
+        yield
+    except _OthersError as error:
+        raise error.error from None
     except OSError as error:
         raise RunError(
             f"cannot write to {folder.path}: {error.strerror or error}; make room and start again: the run resumes "
             f"from its last checkpoint"
         ) from error
+
+
+def _played(federation: Federation) -> Iterator[RoundRecord]:
+    """Play the rounds that are left, `_aside`."""
+    rounds = federation.rounds()
+    while True:
+        with _aside():
+            record = next(rounds, None)
+        if record is None:
+            return
+        yield record
 
 
 def best_round(evaluations: list[dict[str, Any]], metric: str) -> dict[str, Any]:

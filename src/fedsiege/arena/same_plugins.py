@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fedsiege import registry
 from fedsiege.arena.config import RunConfig
 from fedsiege.arena.folder import RunFolder
 from fedsiege.attacks.wrapper import Wrapper
@@ -21,9 +22,25 @@ from fedsiege.source import PACKAGE
 
 
 def sums(config: RunConfig) -> dict[str, str]:
-    """Return the SHA-256 of each plug-in file, by path, and of `modules`; DataError if one is unreadable."""
-    files = {file: Path(file) for file in config.plugins}
-    return {name: sha256(path) for name, path in {**files, **modules(config)}.items()}
+    """Return the SHA-256 of each plug-in file, by path, and of `modules`; DataError if one is unreadable.
+
+    They are of what this process plays: a file may have been edited since it was read.
+    """
+    files = {file: registry.file_sum(Path(file)) or sha256(Path(file)) for file in config.plugins}
+    return files | {name: _sum(name, path) for name, path in modules(config).items()}
+
+
+_IMPORTED: dict[tuple[str, Path], str] = {}
+
+
+def _sum(module: str, path: Path) -> str:
+    """Return the SHA-256 of the file of a module, once that is imported the one that it had when first asked for."""
+    if module not in sys.modules:
+        return sha256(path)
+    key = module, path
+    if key not in _IMPORTED:
+        _IMPORTED[key] = sha256(path)
+    return _IMPORTED[key]
 
 
 def modules(config: RunConfig) -> dict[str, Path]:

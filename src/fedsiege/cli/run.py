@@ -96,6 +96,7 @@ class Run:
 
 def _read_with(path: Path, assignments: tuple[str, ...]) -> RunConfig:
     """Read a configuration with some of its values replaced."""
+    from fedsiege.arena.card_claim import without_doubt
     from fedsiege.arena.config import parse
     from fedsiege.cli.overrides import apply
     from fedsiege.files import read_yaml
@@ -103,7 +104,16 @@ def _read_with(path: Path, assignments: tuple[str, ...]) -> RunConfig:
     values = read_yaml(path, "configuration")
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a mapping of sections")
-    return parse(apply(values, assignments), path.parent)
+    config = parse(apply(values, assignments), path.parent)
+    judged = without_doubt(config, path)
+    if config.card and not judged.card:
+        err().print(
+            f"note: card {config.card.id} is not at hand, so that nobody can tell what --set changes of it; "
+            f"the run is stored without a card",
+            markup=False,
+            soft_wrap=True,
+        )
+    return judged
 
 
 def _show(result: dict[str, Any], path: Path) -> None:

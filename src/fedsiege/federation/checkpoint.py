@@ -32,8 +32,9 @@ def _flatten(node: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(node, list | tuple):
         kind = "$list" if isinstance(node, list) else "$tuple"
         return {kind: [_flatten(v, f"{path}/{i}", tensors) for i, v in enumerate(node)]}
-    if isinstance(node, np.generic):
-        node = node.item()
+    if isinstance(node, np.bool_ | np.number):
+        # Its type decides that of what it is multiplied with.
+        return {"$scalar": [node.dtype.str, node.item()]}
     if node is None or isinstance(node, bool | int | float | str):
         return node
     raise TypeError(f"state at {path or '/'} holds a {type(node).__name__}, which cannot be written to disk")
@@ -47,6 +48,8 @@ def _rebuild(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
         return tensors[value]
     if kind == "$array":
         return tensors[value].numpy()
+    if kind == "$scalar":
+        return np.dtype(value[0]).type(value[1])
     if kind == "$dict":
         return {k: _rebuild(v, tensors) for k, v in value}
     items = [_rebuild(v, tensors) for v in value]
@@ -54,7 +57,7 @@ def _rebuild(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def save(path: Path, state: State) -> None:
-    """Write a state tree (dicts, lists, tuples, tensors, arrays, numbers, strings, None) to `path`, atomically.
+    """Write a state tree to `path`, atomically: dicts, lists, tuples, tensors, arrays, scalars, strings and None.
 
     Raises
     ------

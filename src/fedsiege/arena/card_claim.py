@@ -1,0 +1,51 @@
+"""Does a run keep to the card that it names? Its configuration says so, and may have been changed since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fedsiege.arena.card import Card
+from fedsiege.arena.card_ref import CardRef
+from fedsiege.arena.config import RunConfig
+
+
+def judged(config: RunConfig, place: Path) -> RunConfig:
+    """Return a configuration whose reference to its card says what was changed, where the card is at hand.
+
+    A stored configuration keeps its reference when something in it is changed, by hand or with ``--set``; taken at its
+    word it would count in the closed division.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What is to be run.
+    place : Path
+        A file or folder below which, or beside which, its card may lie, if it is none of the shipped ones.
+    """
+    ref = config.card
+    card = None if ref is None else _of(ref, place)
+    if ref is None or card is None:
+        return config
+    changes = card.changes(config)
+    return replace(config, card=replace(ref, division="open" if changes else "closed", changes=changes))
+
+
+def _of(ref: CardRef, place: Path) -> Card | None:
+    """Return the card of a reference: a shipped one, or the one that lies above `place`."""
+    from fedsiege.arena.card_file import load, names
+    from fedsiege.arena.card_store import ABOVE, read
+
+    if ref.id in names() and (card := load(ref.id)).hash == ref.hash:
+        return card
+    for above in list(place.resolve().parents)[:ABOVE]:
+        if (card := read(above / f"card-{ref.hash}.yaml", ref.hash)) is not None:
+            return card
+    return None
+
+
+def without_doubt(config: RunConfig, place: Path) -> RunConfig:
+    """Return `judged`, without a card where it is not at hand: nobody can tell then what was changed."""
+    ref = config.card
+    known = ref is None or _of(ref, place) is not None
+    return judged(config, place) if known else replace(config, card=None)
