@@ -97,6 +97,14 @@ def test_a_board_grows(store: type[FakeStore], tmp_path: Path) -> None:
     assert "$ fedsiege" not in page
 
 
+def test_of_two_folders_with_one_configuration_the_first_is_published(store: type[FakeStore], tmp_path: Path) -> None:
+    (one, *rest) = hashed(toy())
+    store.held = [replace(one, path="a", value=0.1), replace(one, path="b", value=0.2), *rest]
+    (written, _) = publish("toy-v1", tmp_path, tmp_path / "boards")
+    (found,) = [r for r in from_json(json.loads(written.read_text("utf-8"))) if r.config_hash == one.config_hash]
+    assert found.value == 0.1
+
+
 def carded(id_: str = "img-untargeted-v1-lite") -> list[Record]:
     """Runs of a card that comes with FedSiege: two entrants, one of which has settings of its own there."""
     card = load(id_)

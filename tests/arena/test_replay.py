@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +78,22 @@ def test_a_damaged_record_is_the_error_of_its_run_alone(stored: Path, tmp_path: 
     found = {done.path: done for done in replay_all([stored, bad], 2, 1)}
     assert found[stored].same
     assert said in found[bad].error
+
+
+def test_who_stops_looking_waits_for_no_run_that_has_not_begun(stored: Path) -> None:
+    made: list[Any] = []
+
+    class Watched(ProcessPoolExecutor):
+        def submit(self, *given: Any, **more: Any) -> Any:
+            made.append(super().submit(*given, **more))
+            return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedsiege.arena.replay.ProcessPoolExecutor", Watched)
+        found = replay_all([stored] * 40, 6, 1)
+        assert next(found).same
+        found.close()  # type: ignore[attr-defined]
+    assert sum(future.cancelled() for future in made) > 30
 
 
 def test_many_are_played_side_by_side(stored: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import random
 import shutil
@@ -11,8 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -22,13 +25,16 @@ from fedsiege import registry
 from fedsiege.arena import runs
 from fedsiege.arena.config import parse
 from fedsiege.arena.flags import was_told
-from fedsiege.arena.folder import RunFolder
+from fedsiege.arena.folder import Busy, RunFolder
 from fedsiege.arena.record import read_record
 from fedsiege.arena.runs import best_round, execute
+from fedsiege.attacks.base import AttackBase, AttackView
 from fedsiege.errors import ConfigError, RunError
 from fedsiege.federation import checkpoint
 from fedsiege.federation.loop import Federation
 from fedsiege.federation.record import RoundRecord
+from fedsiege.learners.base import State
+from fedsiege.updates import UpdateBatch
 from tests.small import small
 
 KEPT = ("result.json", "rounds.jsonl", "model.safetensors", "config.yaml")
@@ -259,6 +265,66 @@ def test_an_interrupt_leaves_a_checkpoint_of_the_last_whole_round(finished: Path
 def test_a_folder_of_another_configuration_is_refused(finished: Path) -> None:
     with pytest.raises(RunError, match=r"another configuration.*'server'"):
         execute(small(server={"lr": 0.5}), finished)
+
+
+def test_a_configuration_that_differs_in_kind_alone_is_another(tmp_path: Path) -> None:
+    federation = {"rounds": 1, "evaluate_every": 1}
+    execute(small(federation={**federation, "cohort": 1.0}), tmp_path / "run", threads=1)
+    with pytest.raises(RunError, match=r"another configuration.*'federation'"):
+        execute(small(federation={**federation, "cohort": 1}), tmp_path / "run", threads=1)
+
+
+@dataclass(frozen=True)
+class Lost(AttackBase):
+    """Opens a file that is not there, from the second round with an attacker on."""
+
+    name: ClassVar[str] = "lost"
+
+    def step(self, updates: UpdateBatch, state: State, view: AttackView) -> tuple[UpdateBatch, State]:
+        if state:
+            Path("/nowhere/directions.npy").read_bytes()
+        return updates, {"met": 1}
+
+
+def test_a_file_that_an_attack_cannot_find_is_no_full_disk(tmp_path: Path) -> None:
+    config = replace(small(attack="lie", defense="none"), attack=Lost())
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match=r"directions\.npy"):
+        execute(config, folder.path, threads=1)
+    failed = json.loads(folder.failed.read_text())
+    assert failed["kind"] == "FileNotFoundError"
+    assert "directions.npy" in failed["error"]
+    # So it is with whoever is told of the rounds.
+    with pytest.raises(BrokenPipeError):
+        execute(small(), tmp_path / "other", threads=1, progress=lambda record, seconds: os.write(_closed(), b"x"))
+
+
+def _closed() -> int:
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_another_process(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int, how: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fedsiege.arena.folder.fcntl.flock", refuse)
+    with pytest.raises(RunError, match=r"cannot lock .*file system with locks") as caught, RunFolder(tmp_path).lock():
+        pass
+    assert not isinstance(caught.value, Busy)
+
+
+def test_a_line_of_the_timing_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    good = json.dumps({"round": 4, "rounds": 2, "seconds": 3.0})
+    folder.timing.write_text(f'{{"round": 2, "ro{good}\n{good}\n7\n{{"rou')
+    assert folder.seconds_per_round() == 1.5
+    folder.timing.write_text("{}")
+    assert math.isnan(folder.seconds_per_round())
 
 
 def test_a_folder_whose_run_never_began_is_as_good_as_new(tmp_path: Path) -> None:

@@ -36,12 +36,10 @@ def _of(ref: CardRef, place: Path) -> Card | None:
     from fedsiege.arena.card_file import load, names
     from fedsiege.arena.card_store import ABOVE, read
 
-    if ref.id in names() and (card := load(ref.id)).hash == ref.hash:
-        return card
-    for above in list(place.resolve().parents)[:ABOVE]:
-        if (card := read(above / f"card-{ref.hash}.yaml", ref.hash)) is not None:
-            return card
-    return None
+    if ref.id in names() and (shipped := load(ref.id)).hash == ref.hash:
+        return shipped
+    beside = (read(above / f"card-{ref.hash}.yaml", ref.hash) for above in list(place.resolve().parents)[:ABOVE])
+    return next((card for card in beside if card is not None), None)
 
 
 def without_doubt(config: RunConfig, place: Path) -> RunConfig:
