@@ -143,7 +143,7 @@ def test_a_published_page_holds_what_its_json_holds(tmp_path: Path) -> None:
     data, page = publish("aaai23-table1", cells, tmp_path / "docs", tmp_path)
     stored = json.loads(data.read_text())
     assert stored["runs"][0]["commit"] == "abc"
-    assert "$ fedsiege reproduce aaai23-table1 --seeds 0\n" in page.read_text()
+    assert "$ fedsiege reproduce aaai23-table1 --seeds 0 --threads 1\n" in page.read_text()
     assert page.read_text() == render(stored)
     assert "| 0.0415 | 0.0415 | 0.0355 |" in page.read_text()
 
@@ -162,7 +162,7 @@ def test_a_published_table_keeps_the_runs_that_it_held(tmp_path: Path) -> None:
         ("mf/ml-1m/none/none/m0.01/seed0", 0.04),
         ("mf/ml-1m/lie/none/m0.01/seed1", 0.03),
     ]
-    assert "--seeds 0 1\n" in page.read_text()
+    assert "--seeds 0 1 --threads 1\n" in page.read_text()
     other, _ = publish("aaai23-table4", plan("aaai23-table4", seeds=[0], root=tmp_path / "two"), docs, tmp_path / "two")
     assert {run["cell"] for run in json.loads(other.read_text())["runs"]} == {run["cell"] for run in stored["runs"]}
 

@@ -15,6 +15,7 @@ import yaml
 
 from fedsiege.arena.boards import shipped
 from fedsiege.arena.card import Card
+from fedsiege.arena.card_place import kept_at
 from fedsiege.arena.validate import plain
 from fedsiege.errors import ConfigError
 from fedsiege.files import make_folder, write_atomic
@@ -48,7 +49,7 @@ def keep(card: Card, root: Path) -> Path:
     The file is the newest with this hash: bands, words and entrants may have changed since the last start. RunError if
     it cannot be written.
     """
-    path = root / card.folder / f"card-{card.hash}.yaml"
+    path = kept_at(card, root)
     text = yaml.safe_dump(values(card), sort_keys=False, allow_unicode=True, width=120)
     make_folder(path.parent)
     try:

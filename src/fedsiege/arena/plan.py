@@ -14,6 +14,7 @@ import yaml
 
 from fedsiege.arena.card import Card, Spec, check_entrants, flat
 from fedsiege.arena.card_file import load
+from fedsiege.arena.card_place import kept_at
 from fedsiege.arena.config import RunConfig
 from fedsiege.arena.flags import NOISE, NONE, inner_of
 from fedsiege.arena.grid import Cell
@@ -87,20 +88,25 @@ class Plan:
             place = Path(degree or "all", *map(slug, names), f"seed{seed}-{config.hash}")
             path = root / card.folder / place
             title = "/".join([*([degree] if degree else []), *names, f"seed{seed}"])
-            found.setdefault(path, Cell(config, path, title, self._command(config, attack, defense)))
+            found.setdefault(path, Cell(config, path, title, self._command(config, attack, defense, root)))
         return list(found.values())
 
-    def words(self, changed: bool = True) -> list[str]:
-        """Return the words of a command that name the card, the plug-ins and, with `changed`, what differs."""
-        words = ["fedsiege", "arena", "--card", self.source or self.card.id]
+    def words(self, changed: bool = True, card: str = "") -> list[str]:
+        """Return the words of a command that name the card, the plug-ins and, with `changed`, what differs.
+
+        `card` is how to name the card otherwise than by `source`.
+        """
+        words = ["fedsiege", "arena", "--card", card or self.source or self.card.id]
         words += ["--plugins", *self.plugins] if self.plugins else []
         if changed and self.override:
             words += ["--set", *(f"{key}={json.dumps(value)}" for key, value in flat(self.override).items())]
         return words
 
-    def _command(self, config: RunConfig, attack: Spec, defense: Spec) -> str:
+    def _command(self, config: RunConfig, attack: Spec, defense: Spec, root: Path) -> str:
         attack, defense = exact(attack, self.card.attacks), exact(defense, self.card.defenses)
-        words = [*self.words(), "--attacks", attack, "--defenses", defense, "--seeds", str(config.seed)]
+        # A card file may be edited; the one that is kept beside the runs is of this game for good.
+        kept = str(kept_at(self.card, root).resolve()) if self.source.endswith((".yaml", ".yml")) else ""
+        words = [*self.words(card=kept), "--attacks", attack, "--defenses", defense, "--seeds", str(config.seed)]
         words += ["--degrees", config.card.degree] if config.card and config.card.degree else []
         return shlex.join([*words, "--out", "again"])
 

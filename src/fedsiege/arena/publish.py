@@ -69,6 +69,10 @@ def _publish(id_: str, cells: Sequence[Cell], folder: Path, root: Path, rounds: 
     words = ["fedsiege", "reproduce", *wanted.words, "--seeds", *map(str, sorted({run.seed for run in runs}))]
     if rounds is not None and rounds != wanted.rounds:
         words += ["--rounds", str(rounds)]
+    # The last bits of classifiers depend on them.
+    threads = {run.hardware.get("threads") for run in runs}
+    if len(threads) == 1 and (only := threads.pop()):
+        words += ["--threads", str(only)]
     data = evidence(id_, every, runs, " ".join(words))
     written = [folder / f"{id_}.json", folder / f"{id_}.md"]
     write_atomic(written[0], (json.dumps(data, indent=1) + "\n").encode())
