@@ -246,7 +246,7 @@ def test_a_lite_page_says_what_lite_means(tmp_path: Path) -> None:
     stored, text = json.loads(data.read_text()), page.read_text()
     assert text == render(stored)
     assert stored["runs"][0]["optimisation"] == {"aoi": 3.0, "errors": {}}
-    assert "$ fedsiege reproduce icml24-table1 --lite --seeds 0\n" in text
+    assert "$ fedsiege reproduce icml24-table1 --lite --seeds 0 --threads 1\n" in text
     assert "# Table 1: who is found malicious (lite)" in text
     assert "Lite form: 20 clients with about 600 images" in text
     assert "| DACC (%) | paper | FPR (%) | paper | FNR (%) | paper | AAR | paper |" in text
