@@ -24,6 +24,7 @@ class FakeCard:
     bands: Mapping[str, tuple[float, float]] = field(default_factory=lambda: {"": (0.5, 0.7)})
     attacks: tuple[Any, ...] = ("fang", "lie", "gaussian", "adaptive(fang)")
     defenses: tuple[Any, ...] = ("none", "median", "krum")
+    tuning: str = "None; all at their defaults."
 
 
 def record(attack: str, defense: str, seed: int, value: float, **more: Any) -> Record:

@@ -12,6 +12,7 @@ from fedsiege.arena.board import Board
 from fedsiege.arena.board_tables import latex, markdown
 from fedsiege.arena.board_words import about, interval
 from fedsiege.arena.boards import boards
+from fedsiege.arena.clean_data import clean_data
 from fedsiege.arena.stats import Estimate
 from tests.arena.records import FakeCard, around, cell, record, toy
 
@@ -61,6 +62,38 @@ def test_markdown() -> None:
     assert "Missing" not in text
     for table in tables(text):
         assert len({len(line) for line in table}) == 1
+
+
+def test_the_threat_model_says_who_has_clean_data_and_how_entrants_may_be_tuned() -> None:
+    bare = markdown(board(toy(), tuning=""))
+    assert "clean training data" not in bare
+    assert "tuning" not in bare
+    runs = [r for d in ("fltrust (samples=100)", "fltrust") for r in cell("lie", "fltrust", [0.5], defense_label=d)]
+    made = board([*toy(), *runs], tuning="At most 20 settings.")
+    text = markdown(made)
+    assert "- given clean training data on the server: " in text
+    assert "fltrust (samples=100) (100 samples)" in text
+    assert "fltrust (500 samples)" in text
+    assert "- the card's rule of tuning: At most 20 settings\n" in text
+    assert "the card's rule of tuning: At most 20 settings. " in latex(made)
+    assert "tuning" not in markdown(boards(toy(), {})[0])
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("none", ""),
+        ("median", ""),
+        ("flcert (groups=5)", ""),
+        ("fltrust", "500 samples"),
+        ("flame+fltrust (samples=20)", "20 samples"),
+        ("flcert (groups=5, rule={name: fltrust, samples: 30})", "30 samples"),
+        ("flcert (rule=fltrust)", "500 samples"),
+        ("someone's (samples=3)", ""),
+    ],
+)
+def test_clean_data_are_told_from_the_label(label: str, said: str) -> None:
+    assert clean_data(label) == said
 
 
 def test_bold_is_what_wins_and_nothing_else() -> None:

@@ -161,6 +161,17 @@ def test_a_told_defense_has_a_badge(tmp_path: Path) -> None:
     assert "not told" not in text
 
 
+def test_clean_data_on_the_server_and_the_rule_of_tuning_have_badges(tmp_path: Path) -> None:
+    for attack in ("none", "fang"):
+        write_run(tmp_path / attack, attack, "fltrust", card=CARD)
+    board = leaderboards(collect(tmp_path)).boards[0]
+    text = " ".join(parse(f"<main>{leaderboard(board, 't', {})}</main>").text)
+    assert re.search(r"clean data on the server +fltrust.* \(\d+ samples\)", text)
+    assert "tuning" not in text
+    tuned = leaderboard(replace(board, tuning="none at all"), "t", {})
+    assert re.search(r"tuning +none at all", " ".join(parse(f"<main>{tuned}</main>").text))
+
+
 def test_the_legend_explains_every_flag(html: str) -> None:
     text = " ".join(parse(f"<main>{html}</main>").text)
     for code in ("rejects", "unadapted"):

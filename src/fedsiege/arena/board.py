@@ -78,6 +78,8 @@ class Row:
         Seconds per round over FedAvg's in clean runs, paired by seed, where commit and hardware are the same.
     told : bool
         Whether it was told the number of attackers.
+    clean_data : str
+        What the server had of clean training data for it, such as ``"100 samples"``; empty if nothing.
     division : {"closed", "open"}
         Open entries are ranked behind closed ones and win nothing.
     changes : tuple of str
@@ -98,6 +100,7 @@ class Row:
     due: int
     cost: Estimate
     told: bool
+    clean_data: str
     division: str
     changes: tuple[str, ...]
     flags: tuple[Flag, ...]
@@ -140,6 +143,8 @@ class Board:
         What else a reader must know.
     flags : tuple of Flag
         Reasons to doubt the whole board: a clean run outside the band, attacks no stronger than noise.
+    tuning : str
+        How far the card lets entrants be tuned, in words; empty without the card.
     """
 
     card: str
@@ -155,6 +160,7 @@ class Board:
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
+    tuning: str = ""
 
     def corners(self, row: Row) -> tuple[Estimate, Estimate, Estimate, Estimate]:
         """Return clean/FedAvg, clean/defense, attack/FedAvg and attack/defense, the attack being the row's worst.

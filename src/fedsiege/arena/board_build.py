@@ -13,6 +13,7 @@ from fedsiege.arena import flags
 from fedsiege.arena.board import CLEAN, Board, Row, Score
 from fedsiege.arena.board_cells import CLOSED, Entry, Key, measured, missing
 from fedsiege.arena.board_game import Game, game
+from fedsiege.arena.clean_data import clean_data
 from fedsiege.arena.flags import NONE, RULES, Flag
 from fedsiege.arena.stats import Estimate, estimates
 
@@ -110,6 +111,7 @@ def _row(table: Game, entry: Entry, scores: Mapping[Key, Score], price: Estimate
         due=len(due),
         cost=cost,
         told=bool(flags.told_counts(every)),
+        clean_data=clean_data(entry.defense),
         division="open" if entry.open else CLOSED,
         changes=entry.changes,
         flags=_merged(list(mine.values()), clean, flags.never_adaptive(every, table.tame(entry))),
@@ -183,4 +185,5 @@ def build(records: Sequence[Record], card_id: str, card_hash: str, degree: str, 
         ),
         notes=(*notes, *_notes(table, card, seeds, degree)),
         flags=(*band, *(Flag("noise", f"{a}: {weak[BASE, a].message}") for a in table.attacks if (BASE, a) in weak)),
+        tuning=card.tuning if card else "",
     )

@@ -155,11 +155,20 @@ def every(board: Board, marks: Marks) -> Grid:
 
 
 def badges(board: Board) -> list[str]:
-    """Return the threat model: what each attack sees, and who was told the number of attackers."""
+    """Return the threat model: what each attack sees, what defenses were told and given, and how they may be tuned."""
     said = [f"{attack} sees: {board.knowledge.get(attack) or 'unknown'}" for attack in board.attacks]
     told = [defense_name(row) for row in board.rows if row.told]
     said.append(f"told the number of attackers: {', '.join(told) if told else 'no defense'}")
+    if given := clean(board):
+        said.append(f"given clean training data on the server: {given}")
+    if board.tuning:
+        said.append(f"the card's rule of tuning: {board.tuning.rstrip('.')}")
     return said
+
+
+def clean(board: Board) -> str:
+    """Return the defenses with clean data on the server, each with how many; empty if there is none."""
+    return ", ".join(f"{defense_name(row)} ({row.clean_data})" for row in board.rows if row.clean_data)
 
 
 def doubts(board: Board) -> list[str]:

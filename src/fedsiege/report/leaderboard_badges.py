@@ -1,4 +1,4 @@
-"""The threat model of a leaderboard as badges: the game, who knows what, what defenses are told, which division."""
+"""The threat model of a leaderboard as badges: the game, who knows what, what defenses have, which division."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from fedsiege.arena.board_words import clean
 from fedsiege.report.cells import NONE, describe_seeds
 from fedsiege.report.labels import percent
 
@@ -73,6 +74,10 @@ def game(board: Board, card: Any = None) -> str:
     items.append(_badge("seeds", describe_seeds(board.seeds) if board.seeds else "none"))
     items.append(_badge("division", _division(board)))
     items.append(_badge("defenses", _told(board)))
+    if given := clean(board):
+        items.append(_badge("clean data on the server", given))
+    if board.tuning:
+        items.append(_badge("tuning", board.tuning))
     knows: Mapping[str, str] = board.knowledge
     items += [_badge(f"{attack} sees", knows[attack]) for attack in board.attacks if knows.get(attack)]
     return f'<ul class="badges" aria-label="Threat model of {escape(board.card)}">{"".join(items)}</ul>'
