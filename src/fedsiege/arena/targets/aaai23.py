@@ -242,8 +242,8 @@ _LETTER = (
     "paper."
 )
 _GOWALLA = (
-    "Gowalla here has each place of a user once (1,027,370 pairs; the paper's Table 2 counts 1,585,043 actions, repeats "
-    "kept), and from the files of NGCF and LightGCN no order of time: there the held-out items are random."
+    "Gowalla here has each place of a user once (1,027,370 pairs; the paper's Table 2 counts 1,585,043 actions, with "
+    "repeats). The files of NGCF and LightGCN have no order of time, so with them the held-out items are random."
 )
 _target = partial(Target, notes=_NOTES)
 
