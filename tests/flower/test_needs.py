@@ -17,8 +17,10 @@ from fedsiege.defenses.fl_trust import FLTrust
 from fedsiege.defenses.fl_wbc import FLWBC
 from fedsiege.defenses.norm_bound import NormBound
 from fedsiege.defenses.redefense import FedREDefense
+from fedsiege.defenses.trimmed_mean import TrimmedMean
 from fedsiege.defenses.union import Union
 from fedsiege.errors import ConfigError
+from fedsiege.flower import strategy as strategy_module
 from fedsiege.flower.layout import to_record
 from fedsiege.flower.strategy import DefendedStrategy
 from fedsiege.flower.virtual import module_task
@@ -52,11 +54,27 @@ def test_a_name_clips_to_the_median_norm_as_no_figure_suits_every_model() -> Non
     assert chain.parts[1] == NormBound(bound=None)
 
 
-@pytest.mark.parametrize(("name", "hears"), [("krum", True), ("median", False), ("flame+krum", True)])
-def test_the_number_of_attackers_is_told_to_those_who_heed_it(name: str, hears: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "hears"),
+    [("krum", True), ("median", False), ("flame+krum", True), ("trimmedmean", True), ("flame+trimmedmean", True)],
+)
+def test_the_number_of_attackers_is_told_to_those_who_heed_it(
+    name: str, hears: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(strategy_module, "log", lambda level, text, *values: said.append(text % values))
     server = DefendedStrategy(averaging(), name, told=2).server
     server.begin(model())
     assert server.view(1).told == (2 if hears else None)
+    assert said == ([] if hears else [f"told=2 changes nothing: {name} heeds no number of malicious clients"])
+
+
+def test_a_trimmed_mean_by_name_cuts_as_many_as_may_be_malicious_where_that_is_told() -> None:
+    assert DefendedStrategy(averaging(), "trimmedmean").defense == TrimmedMean()
+    strategy = DefendedStrategy(averaging(), "trimmedmean", told=1)
+    assert strategy.defense == TrimmedMean(trim=None)
+    own = DefendedStrategy(averaging(), TrimmedMean(trim=0.1), told=1)
+    assert own.defense == TrimmedMean(trim=0.1)
 
 
 @pytest.mark.parametrize("name", sorted(LACKS))

@@ -19,10 +19,11 @@ from flwr.serverapp.strategy import FedAvg
 
 from fedsiege.cli.audit import Audit
 from fedsiege.cli.main import main
+from fedsiege.defenses.trimmed_mean import TrimmedMean
 from fedsiege.errors import ConfigError, RunError
 from fedsiege.redteam.audit import runner
 from fedsiege.redteam.audit.app import overrides, read_app
-from fedsiege.redteam.audit.cell import told_of
+from fedsiege.redteam.audit.cell import defense_of, told_of
 from fedsiege.redteam.audit.metric import is_lower, metrics_of
 from fedsiege.redteam.audit.page import page
 from fedsiege.redteam.audit.plan import CLEAN, OWN, Job, malicious_places, plan
@@ -215,7 +216,7 @@ def test_the_line_to_add_tells_what_the_audited_defense_was_told(tmp_path: Path)
             results[job.label]["told"] = 1
     card = make_card(jobs, results)
     assert card.line("multikrum").endswith("told=1)")
-    assert "told that 1 node of a round may be malicious" in footnote(card)
+    assert "Told that 1 node of a round may be malicious: multikrum." in footnote(card)
     assert [told_of(jobs[0], SimpleNamespace(fraction_train=share)) for share in (1.0, 0.5, 0.1)] == [2, 1, 1]
     assert told_of(jobs[0], SimpleNamespace()) == 2
     # The number of nodes may be given by its minimum alone: two of ten are malicious in every round of ten.
@@ -280,6 +281,21 @@ def test_metrics_are_ranked_and_their_direction_is_read_from_the_name(tmp_path: 
 )
 def test_the_direction_is_read_from_any_word_of_a_name(lower: bool, names: str) -> None:
     assert {name: is_lower(name) for name in names.split()} == dict.fromkeys(names.split(), lower)
+
+
+def test_only_defenses_that_heed_the_number_are_said_to_know_it(tmp_path: Path) -> None:
+    jobs = plan(read_app(write_app(tmp_path, "numpy")), ["nan"], ["median", "trimmedmean", "flame+krum"])
+    card = make_card(jobs, {j.label: result(j, 0.9) for j in jobs})
+    assert card.line("median") == 'strategy = DefendedStrategy(strategy, "median")'
+    assert card.line("trimmedmean") == 'strategy = DefendedStrategy(strategy, "trimmedmean", told=2)'
+    assert footnote(card).endswith("Told that 2 nodes of a round may be malicious: trimmedmean, flame+krum.")
+    made = {j.defense: defense_of(j)(FedAvg()) for j in jobs if j.defense != OWN}
+    assert {name: strategy.server.told for name, strategy in made.items()} == {
+        "median": None, "trimmedmean": 2, "flame+krum": 2,
+    }  # fmt: skip
+    assert made["trimmedmean"].defense == TrimmedMean(trim=None)
+    jobs = plan(read_app(write_app(tmp_path / "other", "numpy")), ["nan"], ["median"])
+    assert "Told" not in footnote(make_card(jobs, {j.label: result(j, 0.9) for j in jobs}))
 
 
 def test_what_a_name_says_can_be_overruled_and_is_told(tmp_path: Path) -> None:

@@ -210,6 +210,25 @@ def test_hostile_uploads_break_what_they_say(name: str) -> None:
     assert np.allclose(fine["w"] - MODEL["w"], move(1)["w"], atol=1e-6)
 
 
+def test_uncounted_leaves_out_the_count_that_the_strategy_weighs_by() -> None:
+    def other(message: Message, context: Context) -> Message:
+        reply = client(message, context)
+        return Message(
+            RecordDict({"arrays": reply.content["arrays"], "metrics": MetricRecord({"shots": 3, "num-examples": 4})}),
+            reply_to=message,
+        )
+
+    for key in ("shots", lambda: "shots"):
+        grid = RedGrid(other, NODES, red=coalition("uncounted", [2], count_key=key))
+        replies = {grid.nodes.index(r.metadata.src_node_id): r for r in grid.send_and_receive(requests(grid))}
+        assert dict(replies[2].content["metrics"]) == {"num-examples": 4}
+        assert dict(replies[1].content["metrics"]) == {"shots": 3, "num-examples": 4}
+    message = requests(grid)[2]
+    context = Context(1, message.metadata.dst_node_id, {"partition-id": 2}, RecordDict(), {})
+    alone = AttackMod("uncounted", {2}, count_key="shots")(message, context, other)
+    assert dict(alone.content["metrics"]) == {"num-examples": 4}
+
+
 def mod_upload(mod: AttackMod, place: int, context: Context | None = None, model: dict | None = None) -> np.ndarray:
     arrays = ArrayRecord({n: Array(v) for n, v in (model or MODEL).items()})
     message = Message(RecordDict({"arrays": arrays}), 100 + place, "train")

@@ -10,7 +10,7 @@ from flwr.serverapp.strategy import Strategy
 
 from fedsiege import registry
 from fedsiege.capabilities import CAPABILITIES
-from fedsiege.defenses.base import Defense
+from fedsiege.defenses.base import Defense, heeded
 from fedsiege.defenses.compose import compose
 from fedsiege.errors import ConfigError
 from fedsiege.flower.inner import flowers_own
@@ -30,12 +30,30 @@ GIVEN = {
 SUITED: Mapping[str, Mapping[str, Any]] = {"normbound": {"bound": None}}
 """Settings of a defense that goes by its name, instead of its defaults: a bound in figures suits one model only."""
 
+SUITED_TOLD: Mapping[str, Mapping[str, Any]] = {"trimmedmean": {"trim": None}}
+"""Such settings where the number of malicious clients is told, which these defenses would not heed by default."""
 
-def as_defense(defense: Defense | str) -> Defense:
-    """Return a defense, or the one that a name such as ``"union+multikrum"`` stands for, with the usual parameters."""
+
+def as_defense(defense: Defense | str, told: int | None = None) -> Defense:
+    """Return a defense, or the one that a name such as ``"union+multikrum"`` stands for, with the usual parameters.
+
+    Parameters
+    ----------
+    defense : Defense or str
+        The defense, or its name.
+    told : int, optional
+        How many clients of a round may be malicious, if it is told that: a name then stands for a defense that heeds
+        it, if there is one.
+    """
     if not isinstance(defense, str):
         return defense
-    return compose(tuple(registry.load("defenses", name)(**SUITED.get(name, {})) for name in defense.split("+")))
+    suited = {**SUITED, **(SUITED_TOLD if told is not None else {})}
+    return compose(tuple(registry.load("defenses", name)(**suited.get(name, {})) for name in defense.split("+")))
+
+
+def heeds_count(defense: Defense | str) -> bool:
+    """Return whether a defense, or the one that goes by a name, heeds how many clients may be malicious if told."""
+    return "count" in heeded(as_defense(defense, told=1))
 
 
 def check_needs(

@@ -1,9 +1,11 @@
 """The red-team side of Flower apps: attacks as a client mod or a simulation grid, and the audit of an app.
 
-Needs Flower (``pip install fedsiege[flower]``). `fedsiege.flower`, which production imports, never imports this.
+Needs Flower (the extra ``flower``). `fedsiege.flower`, which production imports, never imports this.
 """
 
 import importlib.util
 
+from fedsiege.errors import remedy
+
 if importlib.util.find_spec("flwr") is None:
-    raise ModuleNotFoundError("fedsiege.redteam needs Flower: pip install 'fedsiege[flower]'", name="flwr")
+    raise ModuleNotFoundError(f"fedsiege.redteam needs Flower; {remedy('flower')}", name="flwr")

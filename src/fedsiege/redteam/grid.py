@@ -53,7 +53,8 @@ def coalition(
 
             def spoilt(sent: Sequence[Message], replies: Sequence[Message], ask: Ask | None) -> list[Message]:
                 hit = {id(r) for r in replies if r.metadata.src_node_id in members and is_training(r) and arrays_key(r)}
-                return [spoil(r) if id(r) in hit else r for r in replies]
+                key = count_key() if callable(count_key) else count_key
+                return [spoil(r, key) if id(r) in hit else r for r in replies]
 
             return spoilt
         return Crew(attack, members, nodes, seed=seed, items=items, count_key=count_key).rewrite

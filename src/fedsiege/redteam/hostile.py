@@ -9,7 +9,7 @@ import numpy as np
 from flwr.app import Message, MetricRecord, RecordDict
 
 from fedsiege.flower.layout import Values
-from fedsiege.redteam.records import COUNT, rewritten, values_of
+from fedsiege.redteam.records import rewritten, values_of
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,19 @@ class Hostile:
     summary : str
         What it does, in a few words.
     spoil : callable
-        Given a reply that carries a model, the spoilt one.
+        Given a reply that carries a model and the metric that declares sample counts (the strategy's
+        ``weighted_by_key``), the spoilt one.
     """
 
     name: str
     summary: str
-    spoil: Callable[[Message], Message]
+    spoil: Callable[[Message, str], Message]
 
 
-def _on_floats(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Message], Message]:
+def _on_floats(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Message, str], Message]:
     """Return a spoiler that changes the first array of floats."""
 
-    def spoil(reply: Message) -> Message:
+    def spoil(reply: Message, count_key: str) -> Message:
         values: Values = dict(values_of(reply) or {})
         name = next((n for n, v in values.items() if v.dtype.kind == "f" and v.size), None)
         if name is not None:
@@ -50,16 +51,16 @@ def _one_nan(value: np.ndarray) -> np.ndarray:
     return out
 
 
-def _extra(reply: Message) -> Message:
+def _extra(reply: Message, count_key: str) -> Message:
     values: Values = dict(values_of(reply) or {})
     return rewritten(reply, {**values, "uninvited": np.ones(3, np.float32)})
 
 
-def _uncounted(reply: Message) -> Message:
+def _uncounted(reply: Message, count_key: str) -> Message:
     content = RecordDict({key: record.copy() for key, record in reply.content.items()})
     for record in content.values():
-        if isinstance(record, MetricRecord) and COUNT in record:
-            del record[COUNT]
+        if isinstance(record, MetricRecord) and count_key in record:
+            del record[count_key]
     return Message(content, metadata=reply.metadata)  # type: ignore[call-overload]
 
 

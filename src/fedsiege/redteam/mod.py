@@ -72,7 +72,7 @@ class AttackMod:
         if not (is_training(message) and self.is_malicious(context)) or arrays_key(reply) is None:
             return reply
         if self.hostile is not None:
-            return self.hostile.spoil(reply)
+            return self.hostile.spoil(reply, self.count_key)
         node = message.metadata.dst_node_id
         if node not in self._crews:
             seed = self.seed + int(context.node_config.get("partition-id", 0))

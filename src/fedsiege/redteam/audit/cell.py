@@ -72,10 +72,11 @@ def defense_of(job: Job) -> Any:
     """Return what puts the job's defense before a strategy; None for none."""
     if job.defense == OWN:
         return None
+    from fedsiege.flower.needs import heeds_count
     from fedsiege.flower.strategy import DefendedStrategy
 
     def defend(strategy: Any) -> DefendedStrategy:
-        told = told_of(job, strategy)
+        told = told_of(job, strategy) if heeds_count(job.defense) else None
         return DefendedStrategy(strategy, job.defense, seed=job.seed, items=job.items, told=told)
 
     return defend
@@ -141,7 +142,7 @@ def run(job: Job) -> dict[str, Any]:
         "clients": seen.clients,
         "train": seen.train,
         "aggregation": seen.seconds,
-        "told": None if seen.defended is None else told_of(job, seen.defended.inner),
+        "told": None if seen.defended is None else seen.defended.server.told,
         "verdicts": None if seen.defended is None else counted(seen.defended.history, hostile),
     }
 

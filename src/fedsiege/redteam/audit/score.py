@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedsiege.errors import RunError
+from fedsiege.flower.needs import heeds_count
 from fedsiege.redteam.audit.metric import Metric, choose_metric
 from fedsiege.redteam.audit.plan import CLEAN, OWN, Job
 
@@ -86,7 +87,7 @@ class Card:
     results : mapping
         Results of all runs, by (attack, defense).
     told : int
-        How many malicious nodes of a round the defenses were told of.
+        How many malicious nodes of a round those of the defenses were told of that heed it.
     nodes, malicious : int
         Size of the federation and of the coalition.
     """
@@ -127,9 +128,15 @@ class Card:
         usable = [d for d in self.defenses if count[d] and not self.scores[CLEAN, d].harmed]
         return min(usable, key=lambda d: (-count[d], self.costs[d].points), default=None)
 
+    @property
+    def heeding(self) -> tuple[str, ...]:
+        """Defenses that heed how many nodes may be malicious, and so were told."""
+        return tuple(d for d in self.defenses if heeds_count(d))
+
     def line(self, defense: str) -> str:
         """Return the line of code that adds a defense."""
-        return f'strategy = DefendedStrategy(strategy, "{defense}", told={self.told})'
+        told = f", told={self.told}" if heeds_count(defense) else ""
+        return f'strategy = DefendedStrategy(strategy, "{defense}"{told})'
 
 
 def harm_limit(chance: float) -> float:

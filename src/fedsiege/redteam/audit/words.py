@@ -99,12 +99,13 @@ def footnote(card: Card) -> str:
     m = card.metric
     better, other = ("lower", "higher") if m.lower else ("higher", "lower")
     taken = "" if m.stated else f", going by its name (if not: --better {other})"
+    nodes = f"{card.told} node{'s' if card.told > 1 else ''}"
+    told = f" Told that {nodes} of a round may be malicious: {', '.join(card.heeding)}." if card.heeding else ""
     chance = "is not known" if math.isnan(card.chance) else f"differs by {100 * card.chance:.1f}%"
     return (
         f"{m.name} after the last round, {SOURCES[m.source]}; {better} is better{taken}. "
         f"Clean: {number(card.clean)}; another seed {chance}. An attack counts as harmful if it takes more than "
-        f"{100 * harm_limit(card.chance):.0f}% of the clean score or ends the run. One run each. "
-        f"Defenses are told that {card.told} node{'s' if card.told > 1 else ''} of a round may be malicious."
+        f"{100 * harm_limit(card.chance):.0f}% of the clean score or ends the run. One run each.{told}"
     )
 
 
