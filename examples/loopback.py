@@ -415,7 +415,7 @@ def main() -> None:
     parser.add_argument("--title", default="", help="what the run is for, in the log")
     args = parser.parse_args()
     if importlib.util.find_spec("flwr") is None:
-        sys.exit("loopback.py needs Flower: pip install 'fedsiege[flower]'")
+        sys.exit("loopback.py needs Flower; in a clone of FedSiege run: pip install -e '.[flower]'")
     # Ended from outside, this process must not leave the others behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     changes = {}

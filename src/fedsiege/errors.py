@@ -40,3 +40,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return "known: " + ", ".join(names)
+
+
+def remedy(extra: str) -> str:
+    """Return how the packages of an extra of FedSiege are installed; it is on no package index, so from a clone."""
+    return f"in a clone of FedSiege run: pip install -e '.[{extra}]'"

@@ -22,7 +22,7 @@ GAME: dict[str, Any] = {"federation": LONG, "seeds": [0]}
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RunError, match=r'pip install "fedsiege\[ray\]"'):
+    with pytest.raises(RunError, match=r"in a clone of FedSiege run: pip install -e '\.\[ray\]'"):
         RayCluster()
 
 

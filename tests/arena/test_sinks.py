@@ -51,7 +51,7 @@ def test_a_target_may_hold_colons() -> None:
 def test_what_is_not_installed_is_named_with_its_extra(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("mlflow", "mlflow.exceptions", "tensorboard", "torch.utils.tensorboard"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=rf"pip install 'fedsiege\[{name}\]'"):
+    with pytest.raises(ConfigError, match=rf"in a clone of FedSiege run: pip install -e '\.\[{name}\]'"):
         sent(root, f"{name}:{root.parent / 'there'}")
     assert not (root.parent / "there").exists()
 

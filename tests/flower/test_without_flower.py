@@ -37,5 +37,5 @@ def test_the_extra_to_install_is_named(code: str, said: str, tmp_path: Path) -> 
     hidden = f"import sys; sys.modules['flwr'] = None\n{code}"
     done = subprocess.run([sys.executable, "-c", hidden], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"{said}: pip install 'fedsiege[flower]'"
+    assert done.stderr.splitlines()[-1] == f"{said}; in a clone of FedSiege run: pip install -e '.[flower]'"
     assert not any(tmp_path.iterdir())

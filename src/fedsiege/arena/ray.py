@@ -1,7 +1,7 @@
 """Cells on a Ray cluster: one cell a task; Ray runs a task again whose worker was lost.
 
-All nodes must see the folder of the runs under the same path, and have FedSiege and the data. Ray is an extra:
-``pip install "fedsiege[ray]"``. It is imported here and nowhere else.
+All nodes must see the folder of the runs under the same path, and have FedSiege and the data. Ray is an extra,
+``ray``. It is imported here and nowhere else.
 
 Ray hides GPUs from tasks that ask for none. So where the cluster has any, a run whose model may compute on one asks for
 a share of a GPU, such that as many tasks as there are cores may share the GPUs; it then runs on nodes with a GPU only.
@@ -21,7 +21,7 @@ from typing import Any
 
 from fedsiege.arena.work import Event, Report, Task
 from fedsiege.arena.workers import THREADS, thread_variables
-from fedsiege.errors import RunError
+from fedsiege.errors import RunError, remedy
 
 LOG = logging.getLogger(__name__)
 AGAIN = 10
@@ -95,7 +95,7 @@ class RayCluster:
         try:
             import ray
         except ImportError as error:
-            raise RunError('Ray is not installed; run: pip install "fedsiege[ray]"') from error
+            raise RunError(f"Ray is not installed; {remedy('ray')}") from error
         self._ray = ray
         self.jobs, self.threads = jobs, threads
         self._mine = not ray.is_initialized()

@@ -13,7 +13,7 @@ import tyro
 
 from fedsiege.cli.arguments import option
 from fedsiege.cli.console import err, out
-from fedsiege.errors import ConfigError
+from fedsiege.errors import ConfigError, remedy
 
 if TYPE_CHECKING:
     from fedsiege.redteam.audit.plan import Job
@@ -25,7 +25,7 @@ class Audit:
 
     The app runs as it is, each run in a process of its own: without an attack and under each attack, with its own
     strategy and with defenses before it. Stopped, it goes on where it was. Each run works in a copy of the app's
-    folder, which is left as it is. Needs Flower: pip install fedsiege[flower].
+    folder, which is left as it is. Needs Flower (the extra "flower").
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Audit:
         except ModuleNotFoundError as error:
             if error.name != "flwr":
                 raise
-            raise ConfigError("fedsiege audit needs Flower: pip install 'fedsiege[flower]'") from error
+            raise ConfigError(f"fedsiege audit needs Flower; {remedy('flower')}") from error
         if self.jobs is not None and self.jobs < 1:
             raise ConfigError(f"--jobs {self.jobs} must be at least 1")
         if not 0 < self.timeout < math.inf:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedsiege.arena.record import Record
-from fedsiege.errors import ConfigError, nearest
+from fedsiege.errors import ConfigError, nearest, remedy
 
 SINKS = {"mlflow": "the URI of a tracking server or store", "tensorboard": "a folder"}
 """Name and what its target is."""
@@ -54,4 +54,4 @@ def send(records: Sequence[Record], root: Path, to: str) -> Sent:
 
 def missing(name: str, error: ImportError) -> ConfigError:
     """Return the error of a sink whose package is not installed."""
-    return ConfigError(f"sink {name} is not installed ({error}); install it with: pip install 'fedsiege[{name}]'")
+    return ConfigError(f"sink {name} is not installed ({error}); {remedy(name)}")
