@@ -25,7 +25,7 @@ class Written:
 def entry(number: int, cohort: list[int], **more: Any) -> dict[str, Any]:
     score = {"metrics": {"valid": {"HR@5": 0.25 * number}, "test": {"HR@5": 0.5 / number}}} if number != 2 else {}
     usual = {"loss": 0.5, "applied": True, "malicious": [], "rejected": [], "info": {}, "score": None, "metrics": {}}
-    return {"round": number, "cohort": cohort, **usual, **score, **more}
+    return {"round": number, "cohort": cohort, "norm": [1.0] * len(cohort), **usual, **score, **more}
 
 
 def result(*rounds: dict[str, Any], defense: str = "fldetector") -> dict[str, Any]:
@@ -41,6 +41,10 @@ def test_losses_are_finite_unless_a_round_with_honest_clients_has_none() -> None
     assert result(sound)["finite"] is True
     assert result(sound, entry(3, [3, 4], loss=None, malicious=[3, 4]))["finite"] is True
     assert result(entry(1, [1, 3], loss=None, malicious=[3]), sound)["finite"] is False
+    # Honest clients that hold nothing stay where they are.
+    assert result(entry(1, [1, 3], loss=None, malicious=[3], norm=[0.0, 1.0]), sound)["finite"] is True
+    assert result(entry(1, [1, 3], loss=None, malicious=[3], norm=[None, 0.0]), sound)["finite"] is False
+    assert result(entry(1, [1, 2], loss=None, norm=[0.0, 1.0]), sound)["finite"] is False
 
 
 def test_whoever_was_expelled_while_present_or_absent_counts_at_the_end() -> None:

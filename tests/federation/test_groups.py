@@ -52,7 +52,7 @@ def part(
     )  # fmt: skip
     delta = {"w": DenseBlock(torch.ones(1, 2))} if applied else None
     ids = np.array(cohort)
-    return Part(ids, ids > 4, ids * 1.0, ids * 2.0, Outcome(delta, verdicts, {"k": n}))
+    return Part(ids, ids > 4, ids * 1.0, ids * 2.0, ids * 3.0, Outcome(delta, verdicts, {"k": n}))
 
 
 def test_a_joined_round_has_every_upload_once_in_the_order_of_clients() -> None:
@@ -67,6 +67,7 @@ def test_a_joined_round_has_every_upload_once_in_the_order_of_clients() -> None:
     assert whole.bad.tolist() == [False, False, True, True, True]
     assert whole.loss.tolist() == [0, 1, 5, 6, 7]
     assert whole.norms.tolist() == [0, 2, 10, 12, 14]
+    assert whole.counts.tolist() == [0, 3, 15, 18, 21]
     assert v.score.tolist() == [0, 0.1, 0.5, 0.6, 0.7]
     assert v.weight.tolist() == [0, 1 / 14, 1, 6 / 14, 7 / 14]
     assert v.accepted.tolist() == [True, True, False, False, True]

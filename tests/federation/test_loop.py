@@ -19,9 +19,12 @@ from fedsiege.defenses.base import DefenseBase, DefenseView, Outcome, Verdicts
 from fedsiege.defenses.none import FedAvg
 from fedsiege.errors import ConfigError, KnowledgeError, UploadError
 from fedsiege.federation.loop import Federation, FederationConfig
-from fedsiege.learners.base import State
+from fedsiege.federation.server import ServerConfig
+from fedsiege.learners.base import Job, State
 from fedsiege.learners.contrastive import ContrastiveTask
+from fedsiege.learners.mlp import MLPConfig
 from fedsiege.updates import UpdateBatch
+from tests.pictures import pictures
 from tests.small import small
 
 
@@ -465,3 +468,27 @@ def test_an_honest_client_that_diverged_is_no_measure_of_the_norm(bad: float, mo
     monkeypatch.setattr(made.learner, "train", train)
     record = made.step()
     assert record.info["bound"] == pytest.approx(np.mean(sound), rel=1e-6)
+
+
+def test_an_honest_client_without_samples_leaves_the_loss_to_the_others() -> None:
+    learner = MLPConfig(together="never", batch=8).build(pictures(), "fair", 0)  # type: ignore[arg-type]
+    assert learner.num_clients == 5
+    config = FederationConfig(rounds=2, cohort=1.0, malicious=0.0, reserved=0.0, evaluate_every=2, project_every=0)
+    made = Federation(learner, NoAttack(), FedAvg(), config, ServerConfig("sgd", 1.0), 0)
+    loss = learner.train(made.model, Job(np.arange(5), 1)).loss
+    assert np.flatnonzero(np.isnan(loss)).tolist() == [2]  # It holds nothing.
+    assert made.step().loss == pytest.approx(np.mean([loss[i] for i in (0, 1, 3, 4)]))
+    # Who holds samples and has no loss has diverged.
+    for name in learner.spec.names:
+        made.model.param(name).fill_(torch.nan)
+    assert np.isnan(made.step().loss)
+
+
+def test_a_round_of_clients_without_samples_has_no_loss() -> None:
+    learner = MLPConfig(together="never").build(pictures((20, 0, 0)), "fair", 0)  # type: ignore[arg-type]
+    config = FederationConfig(rounds=9, cohort=1, malicious=0.0, reserved=0.0, evaluate_every=9, project_every=0)
+    made = Federation(learner, NoAttack(), FedAvg(), config, ServerConfig("sgd", 1.0), 0)
+    records = list(made.rounds())
+    assert [np.isnan(r.loss) for r in records] == [r.cohort.tolist() != [0] for r in records]
+    assert {bool(r.cohort[0]) for r in records} == {True, False}
+    assert [r.norms.any() for r in records] == [r.cohort.tolist() == [0] for r in records]

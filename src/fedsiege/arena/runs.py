@@ -393,8 +393,9 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         judged = judged or bool(rejected)
         expelled |= {*record.get("expelled", ()), *record.get("expelled_absent", ())}
         applied += record["applied"]
-        # The loss is that of honest clients: without one in the round there is none, and nothing is wrong.
-        finite = finite and (record["loss"] is not None or bad.issuperset(record["cohort"]))
+        # The loss is that of honest clients: without one that moved in the round there is none, and nothing is wrong.
+        still = {client for client, norm in zip(record["cohort"], record["norm"], strict=True) if norm == 0}
+        finite = finite and (record["loss"] is not None or (bad | still).issuperset(record["cohort"]))
         effort.add(record)
         for client in record["cohort"]:
             rounds.append(record["round"])

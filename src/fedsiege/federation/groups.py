@@ -72,6 +72,8 @@ class Part:
         bool ``(n,)``: which of them attack.
     loss, norms : numpy.ndarray
         float64 ``(n,)``: local losses, and norms of the uploads.
+    counts : numpy.ndarray
+        float64 ``(n,)``: how many samples of its own each client trained on.
     outcome : Outcome
         What the defense decided.
     projection : numpy.ndarray or None
@@ -82,6 +84,7 @@ class Part:
     bad: np.ndarray
     loss: np.ndarray
     norms: np.ndarray
+    counts: np.ndarray
     outcome: Outcome
     projection: np.ndarray | None = None
 
@@ -96,7 +99,12 @@ def join(parts: Sequence[Part]) -> Part:
     if not parts:
         nobody = np.empty(0)
         return Part(
-            nobody.astype(np.int64), nobody.astype(bool), nobody, nobody, Outcome(None, Verdicts.all_accepted(0))
+            nobody.astype(np.int64),
+            nobody.astype(bool),
+            nobody,
+            nobody,
+            nobody,
+            Outcome(None, Verdicts.all_accepted(0)),
         )
     cohort = np.concatenate([part.cohort for part in parts])
     order = np.argsort(cohort)
@@ -122,5 +130,6 @@ def join(parts: Sequence[Part]) -> Part:
         np.concatenate([part.bad for part in parts])[order],
         np.concatenate([part.loss for part in parts])[order],
         np.concatenate([part.norms for part in parts])[order],
+        np.concatenate([part.counts for part in parts])[order],
         Outcome(delta, merged, info),
     )

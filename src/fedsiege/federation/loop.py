@@ -304,7 +304,7 @@ class Federation:
         every = self.config.project_every
         drawn = every and round_ % every == 0 and self.groups.count == 1 and usable(updates)
         projection = principal_components(updates) if drawn else None
-        return Part(cohort, bad, trained.loss, updates.norms, outcome, projection)
+        return Part(cohort, bad, trained.loss, updates.norms, trained.updates.counts, outcome, projection)
 
     def step(self) -> RoundRecord:
         """Run one round and return its record."""
@@ -322,7 +322,8 @@ class Federation:
                 self.models[group] = initial[group]
         self.done = round_
         due = round_ % self.config.evaluate_every == 0 or round_ == self.config.rounds
-        good = ~part.bad
+        # Without samples a classifier's client has no loss; NaN of a client that has some is a divergence.
+        good = ~part.bad & ~(np.isnan(part.loss) & (part.counts == 0))
         return RoundRecord(
             round_,
             float(part.loss[good].mean()) if good.any() else float("nan"),

@@ -19,7 +19,8 @@ class RoundRecord:
     round : int
         Number from 1.
     loss : float
-        Mean local loss of the benign clients of the cohort (NaN if there were none).
+        Mean local loss of the benign clients of the cohort, but for clients of a classifier without samples (NaN if
+        there were no others).
     cohort : numpy.ndarray
         int64 ``(n,)``: client ids in the order of the uploads.
     malicious : numpy.ndarray
