@@ -249,6 +249,94 @@ def thins(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
     return Thins(int(np.prod(shape)), classes)
 
 
+class Partly(torch.nn.Module):
+    """A frozen layer, one that is trained, and one that nobody reads."""
+
+    def __init__(self, size: int, classes: int) -> None:
+        super().__init__()
+        self.spare, self.frozen = torch.nn.Linear(3, 2), torch.nn.Linear(size, 6)
+        self.frozen.requires_grad_(False)
+        self.last = torch.nn.Linear(6, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.tanh(self.frozen(x.flatten(1))))
+
+
+def partly(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    return Partly(int(np.prod(shape)), classes)
+
+
+def all_frozen(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    return plain(shape, classes).requires_grad_(False)
+
+
+def normed(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    size = int(np.prod(shape))
+    norm = torch.nn.BatchNorm1d(5, track_running_stats=False)
+    last = torch.nn.Linear(5, classes)
+    torch.nn.init.zeros_(last.weight)  # What the batch does is not seen in the first output.
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, 5), norm, torch.nn.ReLU(), last)
+
+
+class Branches(torch.nn.Linear):
+    """A layer whose way depends on its data."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = super().forward(x.flatten(1))
+        return out if out.sum() > 0 else 2 * out
+
+
+def branches(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    return Branches(int(np.prod(shape)), classes)
+
+
+def own(make: str, **changes: object) -> Classifier:
+    return learner(TorchModuleConfig(make=f"tests.learners.test_classifier:{make}", lr=0.1, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("together", ["never", "always"])
+def test_what_is_frozen_or_never_read_gets_a_zero_update(together: str) -> None:
+    made = own("partly", together=together, batch=8)
+    model = view(made)
+    trained = made.train(model, Job(EVERYONE, 3)).updates.blocks
+    root = made.root_update(model, 30, 1).blocks
+    assert list(trained) == ["spare.weight", "spare.bias", "frozen.weight", "frozen.bias", "last.weight", "last.bias"]
+    for name, block in trained.items():
+        moves = name.startswith("last")
+        assert bool(block.dense()[0].any()) == bool(root[name].dense().any()) == moves
+        assert block.dense().shape == (5, *model.param(name).shape)
+    for client in EVERYONE:
+        expected, _ = naive(made, client, 3)
+        for name, block in trained.items():
+            torch.testing.assert_close(block.dense()[client], expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", ["normed", "branches"])
+def test_networks_that_cannot_train_together_train_one_by_one(make: str) -> None:
+    made = own(make, batch=10)
+    assert not made.together
+    assert own("plain").together
+    trained = made.train(view(made), Job(EVERYONE, 3)).updates.blocks
+    for client in EVERYONE:
+        expected, _ = naive(made, client, 3)
+        for name, block in trained.items():
+            torch.testing.assert_close(block.dense()[client], expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_trial_of_training_together_leaves_no_trace() -> None:
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    made = learner(MLPConfig(together="always"))
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, p in made.module.named_parameters():
+        assert torch.equal(p, made.init()[name])
+        assert p.grad is None
+
+
+def no_module(shape: tuple[int, ...], classes: int) -> list[int]:
+    return [*shape, classes]
+
+
 def too_narrow(shape: tuple[int, ...], classes: int) -> torch.nn.Module:
     return torch.nn.Linear(3, classes)
 
@@ -323,7 +411,17 @@ def test_a_gpu_computes_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> No
         (TorchModuleConfig(make="tests.learners.test_classifier:with_dropout", together="always"), "random numbers"),
         (TorchModuleConfig(make="tests.learners.test_classifier:too_narrow"), r"inputs of shape \(1, 8, 8\)"),
         (TorchModuleConfig(make="tests.learners.test_classifier:nothing"), "AttributeError"),
-        (TorchModuleConfig(make="builtins:max"), "not a torch.nn.Module|failed"),
+        (TorchModuleConfig(make="tests.learners.test_classifier:no_module"), "list, which is not a torch.nn.Module"),
+        (TorchModuleConfig(make="builtins:max"), "failed: TypeError"),
+        (TorchModuleConfig(make="tests.learners.test_classifier:all_frozen"), "nothing to train"),
+        (
+            TorchModuleConfig(make="tests.learners.test_classifier:normed", together="always"),
+            "samples of a batch act on each other.*together = 'never'",
+        ),
+        (
+            TorchModuleConfig(make="tests.learners.test_classifier:branches", together="always"),
+            "vmap.*together = 'never'",
+        ),
         (CNNConfig(), "at least 10 × 10"),
         (replace(MLPConfig(), device="cuda:99"), "not available|device"),
     ],

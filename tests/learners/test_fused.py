@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import numba
@@ -87,6 +88,24 @@ def test_whole_network_trains_alike_under_the_same_names() -> None:
     slow, slow_loss = one_by_one(net, params, shards, 0.1, 8)
     fast, fast_loss = one_by_one(quick, params, shards, 0.1, 8)
     np.testing.assert_allclose(fast_loss, slow_loss, rtol=1e-5)
+    for name, update in slow.items():
+        torch.testing.assert_close(fast[name], update, rtol=1e-3, atol=1e-5)
+
+
+def test_layers_keep_their_names() -> None:
+    relu = nn.ReLU()
+    layers = [nn.Conv2d(1, 4, 3), nn.GroupNorm(4, 4), relu, nn.AvgPool2d(2), relu, nn.Flatten(), nn.Linear(16, 3)]
+    names = ["conv", "norm", "act", "pool", "again", "flat", "last"]
+    torch.manual_seed(8)
+    net = nn.Sequential(OrderedDict(zip(names, layers, strict=True)))
+    quick = fused(net)
+    assert quick is not net
+    assert [(n, id(p)) for n, p in quick.named_parameters()] == [(n, id(p)) for n, p in net.named_parameters()]
+    x = torch.randn(5, 1, 6, 6)
+    torch.testing.assert_close(quick(x), net(x))
+    params = {name: p.detach().clone() for name, p in net.named_parameters()}
+    shards = [Shard(x, torch.arange(5) % 3, np.arange(5)[None])]
+    slow, fast = (one_by_one(each, params, shards, 0.1, 2)[0] for each in (net, quick))
     for name, update in slow.items():
         torch.testing.assert_close(fast[name], update, rtol=1e-3, atol=1e-5)
 

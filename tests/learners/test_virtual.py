@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from fedsiege.defenses.reconstruction import Optimisation, Problem, reconstruct
 from fedsiege.errors import ConfigError
+from fedsiege.flower.virtual import module_task
 from fedsiege.learners.virtual import ModuleTask
 from fedsiege.rng import generator
 from fedsiege.updates import BlockSpec, ModelSpec
@@ -91,6 +93,27 @@ def test_tied_parameters_stay_tied_and_nothing_random_takes_part() -> None:
     knowledge = task.knowledge(5, generator(0, "x"))
     expected = nn.functional.cross_entropy(net.eval()(knowledge["inputs"]), torch.full((5, 4), 0.25)) / 4
     torch.testing.assert_close(task.loss(params, knowledge), expected)
+
+
+def test_frozen_parameters_stay_where_they_are() -> None:
+    net = perceptron()
+    first = next(iter(dict(net.named_parameters())))
+    dict(net.named_parameters())[first].requires_grad_(False)
+    params = {name: p.detach() for name, p in net.named_parameters()}
+    for task in (
+        ModuleTask(net, SHAPE, 10, spec_of(net)),
+        module_task(net, SHAPE, 10, lambda out, labels: -(labels.softmax(1) * out.log_softmax(1)).mean()),
+    ):
+        knowledge = {**task.knowledge(4, generator(0, "x")), "rate": torch.tensor(0.3)}
+        slopes = torch.func.grad(task.loss)(params, knowledge)
+        whole = torch.func.grad(ModuleTask(perceptron(), SHAPE, 10, spec_of(net)).loss)(params, knowledge)
+        assert whole[first].any()
+        for name, slope in slopes.items():
+            torch.testing.assert_close(slope, torch.zeros_like(slope) if name == first else whole[name])
+        # A fit whose upload leaves them too is told by the others alone.
+        target = {name: -0.9 * slope for name, slope in slopes.items()}
+        fit = reconstruct(task.loss, Problem(params, target, knowledge, 0), Optimisation({"rate": 1.0}, inner=3))
+        assert fit.curve[0] < 0.1
 
 
 def test_blocks_that_are_not_the_parameters_are_refused() -> None:

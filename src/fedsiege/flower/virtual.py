@@ -26,8 +26,7 @@ class LossTask(ModuleTask):
 
     def loss(self, params: Mapping[str, torch.Tensor], knowledge: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the user's loss of the module's output and the label logits."""
-        output = torch.func.functional_call(self.module, dict(params), (knowledge["inputs"],))
-        return self.own(output, knowledge["labels"])
+        return self.own(self.output(params, knowledge["inputs"]), knowledge["labels"])
 
 
 def module_task(

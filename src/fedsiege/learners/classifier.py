@@ -25,7 +25,7 @@ from fedsiege.learners.base import (
     VirtualTask,
 )
 from fedsiege.learners.fused import fused
-from fedsiege.learners.local_sgd import Params, Shard, all_at_once, one_by_one
+from fedsiege.learners.local_sgd import Params, Shard, all_at_once, obstacle, one_by_one
 from fedsiege.metrics.classification import accuracy, classify, success, vote
 from fedsiege.rng import generator, key
 from fedsiege.updates import BlockSpec, DenseBlock, ModelSpec, UpdateBatch
@@ -54,7 +54,9 @@ class ClassifierConfig:
     together : {"auto", "always", "never"}
         Whether clients train as one batched computation; auto does so on a GPU, and on a CPU for a network without
         convolutions, where it was measured to be faster (benchmarks/). The updates are equal up to rounding. Networks
-        that draw random numbers (Dropout) train one by one.
+        that draw random numbers (Dropout), whose samples act on each other in a batch (BatchNorm without running
+        statistics), or that ``torch.func.vmap`` cannot take (branches that depend on data) train one by one; always
+        refuses them.
     """
 
     name: ClassVar[str] = ""
@@ -117,12 +119,15 @@ def full_precision(device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
 
 
-def draws(module: torch.nn.Module, shape: tuple[int, ...]) -> bool:
-    """Return whether training `module` on inputs of `shape` draws random numbers, as Dropout does; it is on the CPU."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+def trial(module: torch.nn.Module, shape: tuple[int, ...]) -> tuple[bool, bool]:
+    """Return whether `module` draws random numbers in training, as Dropout does, and whether there is what to train.
+
+    It is on the CPU and reads inputs of `shape`.
+    """
+    with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
-        module(torch.zeros((2, *shape)))
-        return not torch.equal(before, torch.get_rng_state())
+        output = module(torch.zeros((2, *shape)))
+        return not torch.equal(before, torch.get_rng_state()), output.requires_grad
 
 
 @dataclass
@@ -153,17 +158,17 @@ class Classifier:
         if next(module.buffers(), None) is not None:
             raise ConfigError(f"model {self.config.name!r} has buffers (as BatchNorm has), which FedAvg cannot average")
         try:
-            self.draws = draws(module, images.shape)
+            self.draws, trains = trial(module, images.shape)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(
                 f"model {self.config.name!r} cannot read inputs of shape {images.shape}: {reason}"
             ) from error
-        if self.draws and self.config.together == "always":
+        if not trains:
             raise ConfigError(
-                f"model {self.config.name!r} draws random numbers in training, as Dropout does, and clients that "
-                f"train together cannot each have their own; take {self.config.name}.together = 'never' or 'auto'"
+                f"model {self.config.name!r} has nothing to train: no parameter with requires_grad reaches its output"
             )
+        self.together = self._may_train_together(module)
         self.module = module.to(self.device)
         self.initial = {name: p.detach().clone() for name, p in module.named_parameters()}
         self.spec = ModelSpec(tuple(BlockSpec(name, tuple(p.shape)) for name, p in self.initial.items()))
@@ -175,15 +180,26 @@ class Classifier:
         self.pixels = torch.tensor(images.train.images, device=self.device)
         self.labels = torch.tensor(images.train.labels, device=self.device)
 
-    @property
-    def together(self) -> bool:
-        """Whether clients train as one batched computation."""
-        if self.config.together != "auto":
-            return self.config.together == "always"
-        if self.draws:
+    def _may_train_together(self, module: torch.nn.Module) -> bool:
+        """Return whether clients train as one batched computation; ConfigError if they shall and cannot.
+
+        `module` is on the CPU.
+        """
+        name, wish = self.config.name, self.config.together
+        convolves = any(isinstance(m, torch.nn.modules.conv._ConvNd) for m in module.modules())
+        if wish == "never" or (wish == "auto" and self.device.type == "cpu" and convolves):
             return False
-        convolves = any(isinstance(m, torch.nn.modules.conv._ConvNd) for m in self.module.modules())
-        return self.device.type != "cpu" or not convolves
+        if self.draws:
+            why = "draws random numbers in training, as Dropout does, and clients cannot each have their own"
+        else:
+            train = self.dataset.dataset.train
+            some = np.arange(3) % len(train)
+            why = obstacle(module, self._normalise(torch.tensor(train.images[some])), torch.tensor(train.labels[some]))
+        if why and wish == "always":
+            raise ConfigError(
+                f"clients cannot train together: model {name!r} {why}; take {name}.together = 'never' or 'auto'"
+            )
+        return not why
 
     def init(self) -> dict[str, torch.Tensor]:
         """Return the initial parameters."""

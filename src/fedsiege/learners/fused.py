@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, cast
 
 import torch
@@ -151,7 +152,8 @@ def fused(module: nn.Module) -> nn.Module:
     """
     if type(module) is not nn.Sequential:
         return module
-    layers = list(module)
+    # Not `named_children`, which leaves out a layer that stands in two places.
+    names, layers = list(module._modules), list(module)
     found = [
         type(norm) is nn.GroupNorm
         and norm.num_groups == norm.num_channels
@@ -164,4 +166,5 @@ def fused(module: nn.Module) -> nn.Module:
         return module
     for k in (k for k, here in enumerate(found) if here):
         layers[k : k + 3] = [NormPool(cast(nn.GroupNorm, layers[k])), nn.Identity(), nn.Identity()]
-    return nn.Sequential(*(GreyConv(cast(nn.Conv2d, one)) if _is_grey(one) else one for one in layers))
+    quick = (GreyConv(cast(nn.Conv2d, one)) if _is_grey(one) else one for one in layers)
+    return nn.Sequential(OrderedDict(zip(names, quick, strict=True)))

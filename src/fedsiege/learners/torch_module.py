@@ -34,7 +34,8 @@ def _here() -> Iterator[None]:
 class TorchModuleConfig(ClassifierConfig):
     """Torch module: any network of your own, from an importable function that makes it.
 
-    Called as ``make(shape, classes)``; the module must have no buffers.
+    Called as ``make(shape, classes)``; the module must have no buffers. Parameters that require no gradient are not
+    trained: their part of an upload is zero.
 
     Reference: your own.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -39,7 +40,8 @@ class ModuleTask:
     authors' code: a `num_classes`-th of the usual mean over samples.
 
     The module's own values are never read: `problem` takes them from the server's model. It runs in evaluation
-    mode, so that nothing random takes part and nothing is remembered.
+    mode, so that nothing random takes part and nothing is remembered. Parameters that require no gradient in it stay
+    where they are, as in local training.
 
     Parameters
     ----------
@@ -60,6 +62,7 @@ class ModuleTask:
                 "the model's blocks must be its network's parameters, name by name; "
                 f"blocks {spec.names}, parameters {tuple(name for name, *_ in mine)}"
             )
+        self.frozen = frozenset(name for name, param in module.named_parameters() if not param.requires_grad)
         self.module = fused(skeleton(module))
         self.input_shape, self.num_classes, self.spec = tuple(input_shape), num_classes, spec
 
@@ -72,6 +75,11 @@ class ModuleTask:
         """Return the model's parameters and the single `upload`, block by block."""
         names = self.spec.names
         return {n: model.param(n) for n in names}, {n: upload.blocks[n].dense()[0] for n in names}
+
+    def output(self, params: Mapping[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        """Return the module's output; nothing can be differentiated in frozen parameters."""
+        given = {name: param.detach() if name in self.frozen else param for name, param in params.items()}
+        return cast(torch.Tensor, torch.func.functional_call(self.module, given, (inputs,)))
 
     @torch.no_grad()
     def read_labels(
@@ -92,7 +100,7 @@ class ModuleTask:
         if tuple(bias.shape) != (self.num_classes,):
             return dict(knowledge)
         inputs, labels = knowledge["inputs"], knowledge["labels"]
-        output = torch.func.functional_call(self.module, dict(params), (inputs.to(bias),))
+        output = self.output(params, inputs.to(bias))
         reach = inner * float(knowledge["rate"]) / self.num_classes
         share = (output.double().softmax(-1).mean(0) + bias.double() / reach).clamp(min=0)
         total = float(share.sum())
@@ -103,5 +111,5 @@ class ModuleTask:
 
     def loss(self, params: Mapping[str, torch.Tensor], knowledge: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the mean over samples and classes of −softmax(label logits) · log softmax(output)."""
-        output = torch.func.functional_call(self.module, dict(params), (knowledge["inputs"],))
+        output = self.output(params, knowledge["inputs"])
         return -(knowledge["labels"].softmax(-1) * output.log_softmax(-1)).mean()
