@@ -26,9 +26,15 @@ def is_count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
 
 
+def check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
+    """Check that `value` is one of `choices`, at least two words."""
+    allowed = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+    require(isinstance(value, str) and value in choices, field, value, allowed)
+
+
 def check_weighting(field: str, value: object) -> None:
     """Check how accepted uploads are weighted."""
-    require(value in WEIGHTINGS, field, value, "'samples' or 'uniform'")
+    check_choice(field, value, WEIGHTINGS)
 
 
 def check_share(field: str, value: object, below: float = 1.0) -> None:

@@ -432,7 +432,7 @@ def test_what_cannot_train_is_refused_with_the_reason(config: ClassifierConfig, 
 
 
 def test_fields_out_of_range_are_refused() -> None:
-    for wrong in ({"lr": 0.0}, {"epochs": 0}, {"batch": 2.5}, {"hidden": (0,)}):
+    for wrong in ({"lr": 0.0}, {"epochs": 0}, {"batch": 2.5}, {"hidden": (0,)}, {"together": "allways"}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             MLPConfig(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="width"):

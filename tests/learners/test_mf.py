@@ -57,7 +57,7 @@ def masks_of(learner: MF, client: int, round_: int, count: int) -> torch.Tensor:
     if learner.config.dropout:
         for mask in out.reshape(-1, dim):
             scale = np.float32(1 / (1 - learner.config.dropout))
-            counter = fill_dropout(mask, words, key, np.uint64(counter), learner.threshold, scale)
+            counter = fill_dropout(mask, words, key, np.uint64(counter), round(learner.config.dropout * 65536), scale)
     return torch.from_numpy(out).double()
 
 
@@ -253,12 +253,31 @@ def test_a_saved_learner_goes_on_bit_for_bit(clock):
 
 
 def test_evaluation_equals_plain_ranking():
-    learner, model = build()
+    learner, model = build(user_lr=0.3)
     data = learner.dataset
+    users = learner.users.weight.double().clone().requires_grad_()
+    adam = torch.optim.Adam([users], lr=0.3)
+    users.grad = torch.stack(
+        [reference(learner, model, client, 1, pairs_of(learner, client))[2] for client in EVERYONE]
+    )
+    # In rounds 2 to 4 nobody trains, but momentum goes on.
+    after = []
+    for _ in range(4):
+        adam.step()
+        adam.zero_grad(set_to_none=False)
+        after.append(users.detach().clone())
     learner.train(model, Job(EVERYONE, 1))
     got = learner.evaluate(model, EVERYONE, (3, 10), 4)
-    # In rounds 2 to 4 nobody trained, but momentum goes on.
-    users, items = learner.users.weight.double(), model.snapshot()["items"].double()
+    items = model.snapshot()["items"].double()
+    wanted, stale = (plain_ranking(data, each, items) for each in (after[3], after[0]))
+    for split in ("valid", "test"):
+        assert got[split] == pytest.approx(wanted[split])
+    assert wanted != stale
+
+
+def plain_ranking(data: RecDataset, users: torch.Tensor, items: torch.Tensor) -> dict[str, dict[str, float]]:
+    """HR and NDCG at 3 and 10 of all users, one at a time."""
+    found: dict[str, dict[str, float]] = {}
     for split in ("valid", "test"):
         ranks = []
         for client in np.flatnonzero(data.valid >= 0):
@@ -268,8 +287,19 @@ def test_evaluation_equals_plain_ranking():
             scores = (items @ users[client]).numpy()
             scores[seen] = -np.inf
             ranks.append((scores > scores[target]).sum())
-        assert got[split]["HR@10"] == pytest.approx((np.array(ranks) < 10).mean())
-        assert got[split]["NDCG@3"] == pytest.approx(np.mean([1 / np.log2(r + 2) if r < 3 else 0.0 for r in ranks]))
+        found[split] = {}
+        for k in (3, 10):
+            found[split][f"HR@{k}"] = float((np.array(ranks) < k).mean())
+            found[split][f"NDCG@{k}"] = float(np.mean([1 / np.log2(r + 2) if r < k else 0.0 for r in ranks]))
+    return found
+
+
+@pytest.mark.parametrize("wrong", [{"l2_rows": "whole"}, {"user_clock": "servr"}, {"user_clock": None}])
+def test_misspelt_choices_are_refused(wrong):
+    with pytest.raises(ConfigError, match=rf"model\.{next(iter(wrong))} is .*; it must be '\w+' or '\w+'"):
+        MFConfig(**wrong)
+    with pytest.raises(ConfigError, match="protocol is 'fare'; it must be 'paper' or 'fair'"):
+        MFConfig().build(make_dataset(), "fare", 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("num_rows", [100, 100_000])

@@ -119,7 +119,7 @@ def dropout_masks(learner: SASRec, client: int, round_: int, m: int) -> list[tor
         for t in range(m):
             for j in range(c.dim):
                 bits = draw((site * c.max_len + t) * words + j // 4) >> (16 * (j % 4))
-                mask[t, j] = ((bits & 0xFFFF) >= learner.threshold) / (1 - c.dropout)
+                mask[t, j] = ((bits & 0xFFFF) >= round(c.dropout * 65536)) / (1 - c.dropout)
         masks.append(mask)
     return masks
 
@@ -318,6 +318,13 @@ def test_cohorts_without_a_transition(clients):
 def test_impossible_shapes_are_refused(changes):
     with pytest.raises(ConfigError, match="multiple of 4"):
         SASRecConfig(**changes)
+
+
+def test_misspelt_choices_are_refused():
+    with pytest.raises(ConfigError, match=r"model\.l2_rows is 'whole'; it must be 'touched' or 'all'"):
+        SASRecConfig(l2_rows="whole")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="protocol is 'fare'; it must be 'paper' or 'fair'"):
+        SASRecConfig().build(make_dataset(), "fare", 0)  # type: ignore[arg-type]
 
 
 def test_images_are_refused() -> None:

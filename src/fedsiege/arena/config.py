@@ -71,7 +71,8 @@ class DatasetConfig:
     shards : int or None
         Shards of one label that each client of a shards partition gets, at least 1 (2).
     samples : int or None
-        Use so many training images, drawn at random, instead of all.
+        Use so many training images, drawn at random, instead of all. Clients hold no others; the server's own clean
+        samples (`fltrust`) are drawn from all training images nevertheless.
     """
 
     name: str | None = None

@@ -36,7 +36,7 @@ def leave_one_out(raw: RawInteractions, seed: int) -> tuple[Interactions, Int32,
     Notes
     -----
     If `raw` keeps repeats, a held-out item may be in the user's training row as well, as in the public code
-    of ClusterAttack on Gowalla; a ranking that masks training items cannot hit it.
+    of ClusterAttack on Gowalla. It is masked with the training items, so no ranking hits it, and its user counts.
     """
     table = raw.interactions
     counts = table.counts()

@@ -32,7 +32,8 @@ class FLTrust(DefenseBase):
     ----------
     samples : int
         Size of the server's data set, ≥ 1 (Xie et al., ICML 2024, A.3: 500) and at most the number of training
-        images that there are. A simulation draws it from these, which are the clients' own too.
+        images that there are. A simulation draws it from all of these, which are the clients' own too, also where
+        ``dataset.samples`` gives clients fewer.
     """
 
     name: ClassVar[str] = "fltrust"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fedsiege.capabilities import Capability
-from fedsiege.checks import is_count, is_real, require
+from fedsiege.checks import check_choice, is_count, is_real, require
 from fedsiege.data.federated import FederatedImages
 from fedsiege.errors import ConfigError
 from fedsiege.learners.base import (
@@ -81,6 +81,7 @@ class ClassifierConfig:
         for what in ("epochs", "batch"):
             value = getattr(self, what)
             require(is_count(value) and value >= 1, f"{self.name}.{what}", value, "an int of at least 1")
+        check_choice(f"{self.name}.together", self.together, ("auto", "always", "never"))
 
     def network(self, shape: tuple[int, ...], classes: int) -> torch.nn.Module:
         """Return the untrained network for inputs of `shape`."""
@@ -271,7 +272,10 @@ class Classifier:
         raise ConfigError("classifiers have no item table, so no task on it")
 
     def root_update(self, model: ModelView, samples: int, round_: int) -> UpdateBatch:
-        """Return the update of local training on the server's clean samples, drawn once from the training images."""
+        """Return the update of local training on the server's clean samples.
+
+        They are drawn once from all training images, whether clients hold these or not.
+        """
         total = self.labels.numel()
         chosen = torch.from_numpy(generator(self.seed, "root").permutation(total)[:samples])
         held = Labelled(

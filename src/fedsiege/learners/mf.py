@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fedsiege.capabilities import Capability
-from fedsiege.checks import check_regularisation, is_count, is_real, require
+from fedsiege.checks import check_choice, check_regularisation, is_count, is_real, require
 from fedsiege.data.interactions import RecDataset
 from fedsiege.kernels import bpr
 from fedsiege.kernels.rowsets import row_sets
@@ -106,6 +106,8 @@ class MFConfig:
         """Check ranges (ConfigError)."""
         require(is_count(self.dim) and self.dim > 0, "model.dim", self.dim, "at least 1")
         check_regularisation(self.dropout, self.l2)
+        check_choice("model.l2_rows", self.l2_rows, ("touched", "all"))
+        check_choice("model.user_clock", self.user_clock, ("server", "own"))
         require(is_real(self.user_lr) and self.user_lr >= 0, "model.user_lr", self.user_lr, "a number of at least 0")
 
     def build(self, dataset: RecDataset, protocol: Protocol, seed: int) -> MF:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
+from fedsiege.checks import check_choice
 from fedsiege.data.interactions import RecDataset
 from fedsiege.data.negatives import draw_negatives
 from fedsiege.errors import ConfigError
@@ -42,7 +43,8 @@ class ClientStore:
 
     @classmethod
     def build(cls, dataset: RecDataset, protocol: Protocol, seed: int) -> ClientStore:
-        """Draw the negatives of `dataset` for `seed`."""
+        """Draw the negatives of `dataset` for `seed`; ConfigError if there is no such protocol."""
+        check_choice("protocol", protocol, get_args(Protocol))
         held_out = (dataset.valid, dataset.test) if protocol == "paper" else ()
         return cls(
             dataset.train.indptr,
@@ -78,7 +80,8 @@ def all_ranking(
     Parameters
     ----------
     dataset : RecDataset
-        Training items are masked; on the test split the validation item is masked too.
+        Training items are masked; on the test split the validation item is masked too. A held-out item that is masked
+        itself, as it can be where a loader kept repeats, counts as ranked last.
     clients : numpy.ndarray
         int64 ``(n,)``: the users who are scored; those without a held-out item are left out.
     ks : tuple of int
@@ -102,7 +105,13 @@ def all_ranking(
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         masked[np.repeat(ptr[:-1], lengths) + within] = train.items[np.repeat(train.indptr[users], lengths) + within]
         if extra:
-            masked[ptr[1:] - 1] = np.where(dataset.valid[users] >= 0, dataset.valid[users], held[users])
+            masked[ptr[1:] - 1] = dataset.valid[users]
+        targets = held[users]
+        own = np.repeat(targets, lengths + extra)
+        repeated = np.repeat(np.arange(users.size), lengths + extra)[masked == own]
+        # Who has no validation item masks nothing more: a target alone is never masked.
+        masked = np.where(masked < 0, own, masked)
+        targets[repeated] = -1
         block = slice(start, start + users.size)
-        greater[block], equal[block] = target_ranks(scores(users), held[users], ptr, masked)
+        greater[block], equal[block] = target_ranks(scores(users), targets, ptr, masked)
     return ranking_metrics(greater, equal, ks)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fedsiege.capabilities import Capability
-from fedsiege.checks import check_regularisation, is_count, require
+from fedsiege.checks import check_choice, check_regularisation, is_count, require
 from fedsiege.data.interactions import RecDataset
 from fedsiege.errors import ConfigError
 from fedsiege.kernels import bpr
@@ -72,6 +72,7 @@ class SASRecConfig:
             value = getattr(self, name)
             require(is_count(value) and value > 0, f"model.{name}", value, "at least 1")
         check_regularisation(self.dropout, self.l2)
+        check_choice("model.l2_rows", self.l2_rows, ("touched", "all"))
         if self.heads < 1 or self.dim % (4 * self.heads):
             raise ConfigError(f"dim {self.dim} over {self.heads} heads must give a multiple of 4; try dim=64, heads=1")
 
