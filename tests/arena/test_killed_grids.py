@@ -138,6 +138,6 @@ def test_two_grids_share_a_store(tmp_path: Path, whole: dict[str, bytes]) -> Non
     assert [run["error"] for run in json.loads(said)["runs"]] == [None] * 4
     assert all(o.error is None and o.result is not None for o in outcomes)
     assert contents(root) == whole
-    # Every round but the first and the four that end with an evaluation is timed, and none is timed twice.
+    # Every round is timed but the first, the four that end with an evaluation and any that reads a kernel; none twice.
     for path in root.rglob("timing.jsonl"):
-        assert sum(json.loads(line)["rounds"] for line in path.read_text().splitlines()) == 395
+        assert 385 <= sum(json.loads(line)["rounds"] for line in path.read_text().splitlines()) <= 395

@@ -188,7 +188,7 @@ def start(config: Path, out: Path) -> subprocess.Popen[bytes]:
     code = (
         "import sys; from pathlib import Path; from fedsiege.arena.config import read; "
         "from fedsiege.arena.runs import execute; "
-        "execute(read(Path(sys.argv[1])), Path(sys.argv[2]), threads=1, checkpoint_every=5)"
+        "execute(read(Path(sys.argv[1])), Path(sys.argv[2]), threads=1, checkpoint_every=50)"
     )
     environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-c", code, str(config), str(out)], env=environment)
