@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -184,3 +185,17 @@ class RecDataset:
     def num_items(self) -> int:
         """Size of the catalog."""
         return self.train.num_items
+
+    @cached_property
+    def repeated(self) -> dict[str, np.ndarray]:
+        """By split, which users have a held-out item that a ranking masks, bool ``(num_users,)``.
+
+        That is one which is in the training row as well, or, on the test split, is the validation item too.
+        """
+        owner = self.train.users()
+        found = {}
+        for split, held in (("valid", self.valid), ("test", self.test)):
+            found[split] = np.zeros(self.num_users, bool)
+            found[split][owner[self.train.items == held[owner]]] = True
+        found["test"] |= (self.test >= 0) & (self.test == self.valid)
+        return found

@@ -105,13 +105,9 @@ def all_ranking(
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         masked[np.repeat(ptr[:-1], lengths) + within] = train.items[np.repeat(train.indptr[users], lengths) + within]
         if extra:
-            masked[ptr[1:] - 1] = dataset.valid[users]
-        targets = held[users]
-        own = np.repeat(targets, lengths + extra)
-        repeated = np.repeat(np.arange(users.size), lengths + extra)[masked == own]
-        # Who has no validation item masks nothing more: a target alone is never masked.
-        masked = np.where(masked < 0, own, masked)
-        targets[repeated] = -1
+            # Who has no validation item masks nothing more: a target alone is never masked.
+            masked[ptr[1:] - 1] = np.where(dataset.valid[users] >= 0, dataset.valid[users], held[users])
+        targets = np.where(dataset.repeated[split][users], -1, held[users])
         block = slice(start, start + users.size)
         greater[block], equal[block] = target_ranks(scores(users), targets, ptr, masked)
     return ranking_metrics(greater, equal, ks)
