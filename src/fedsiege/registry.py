@@ -301,7 +301,7 @@ def load_file(path: Path) -> list[Entry]:
     if not path.is_file():
         raise ConfigError(f"plug-in file {path} does not exist; give a path relative to the configuration file")
     module = f"fedsiege_plugin_{path.stem}"
-    loaded = sys.modules[module] = _executed(path, module)
+    loaded = _executed(path, module)
     found: list[Entry] = []
     for entry in scan(path, "defenses", module):
         cls = getattr(loaded, entry.cls)
@@ -329,19 +329,16 @@ def _executed(path: Path, name: str) -> ModuleType:
         raise ConfigError(f"plug-in file {path} cannot be read: {error.strerror or error}") from error
     digest = hashlib.sha256(source).hexdigest()
     if (known := _files.get(path)) and known[0] == digest:
+        sys.modules[name] = known[1]
         return known[1]
     made = ModuleType(name)
     made.__file__ = str(path)
-    before = sys.modules.get(name)
     # Classes look for the names in their annotations there.
     sys.modules[name] = made
     try:
         # Not through Python's cache of bytecode, which may be that of another file of this size and second.
         exec(compile(source, str(path), "exec", dont_inherit=True), made.__dict__)
     except Exception as error:
-        sys.modules.pop(name)
-        if before is not None:
-            sys.modules[name] = before
         raise ConfigError(f"plug-in file {path} failed to import: {type(error).__name__}: {error}") from error
     _files[path] = digest, made
     return made

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedsiege.arena.card import Card
-from fedsiege.arena.card_ref import CardRef
+from fedsiege.arena.card_ref import CardRef, kept_name
 from fedsiege.arena.config import RunConfig
 
 
-def judged(config: RunConfig, place: Path) -> RunConfig:
+def judged(config: RunConfig, place: Path, altered: bool = False) -> RunConfig:
     """Return a configuration whose reference to its card says what was changed, where the card is at hand.
 
     A stored configuration keeps its reference when something in it is changed, by hand or with ``--set``; taken at its
@@ -22,11 +22,16 @@ def judged(config: RunConfig, place: Path) -> RunConfig:
         What is to be run.
     place : Path
         A file or folder below which, or beside which, its card may lie, if it is none of the shipped ones.
+    altered : bool
+        Whether something is known to have been changed: where the card is not at hand, nobody can tell what, and the
+        reference is dropped.
     """
     ref = config.card
-    card = None if ref is None else _of(ref, place)
-    if ref is None or card is None:
+    if ref is None:
         return config
+    card = _of(ref, place)
+    if card is None:
+        return replace(config, card=None) if altered else config
     changes = card.changes(config)
     return replace(config, card=replace(ref, division="open" if changes else "closed", changes=changes))
 
@@ -38,12 +43,5 @@ def _of(ref: CardRef, place: Path) -> Card | None:
 
     if ref.id in names() and (shipped := load(ref.id)).hash == ref.hash:
         return shipped
-    beside = (read(above / f"card-{ref.hash}.yaml", ref.hash) for above in list(place.resolve().parents)[:ABOVE])
+    beside = (read(above / kept_name(ref.hash), ref.hash) for above in list(place.resolve().parents)[:ABOVE])
     return next((card for card in beside if card is not None), None)
-
-
-def without_doubt(config: RunConfig, place: Path) -> RunConfig:
-    """Return `judged`, without a card where it is not at hand: nobody can tell then what was changed."""
-    ref = config.card
-    known = ref is None or _of(ref, place) is not None
-    return judged(config, place) if known else replace(config, card=None)

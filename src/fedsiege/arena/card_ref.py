@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def kept_name(hash_: str) -> str:
+    """Return the name of the file in which the card of a hash is kept beside its runs."""
+    return f"card-{hash_}.yaml"
+
+
 @dataclass(frozen=True)
 class CardRef:
     """Which card a run belongs to, as it is stored with the run.

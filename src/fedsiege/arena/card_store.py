@@ -15,7 +15,7 @@ import yaml
 
 from fedsiege.arena.boards import shipped
 from fedsiege.arena.card import Card
-from fedsiege.arena.card_place import kept_at
+from fedsiege.arena.card_ref import kept_name
 from fedsiege.arena.validate import plain
 from fedsiege.errors import ConfigError
 from fedsiege.files import make_folder, write_atomic
@@ -49,7 +49,7 @@ def keep(card: Card, root: Path) -> Path:
     The file is the newest with this hash: bands, words and entrants may have changed since the last start. RunError if
     it cannot be written.
     """
-    path = kept_at(card, root)
+    path = root / card.folder / kept_name(card.hash)
     text = yaml.safe_dump(values(card), sort_keys=False, allow_unicode=True, width=120)
     make_folder(path.parent)
     try:
@@ -77,7 +77,7 @@ def kept(root: Path, records: Iterable[Record]) -> dict[str, Card]:
         if not record.card_hash or record.card_hash in found:
             continue
         for above in list((root.resolve() / record.path).parents)[:ABOVE]:
-            path = above / f"card-{record.card_hash}.yaml"
+            path = above / kept_name(record.card_hash)
             if path in looked:
                 continue
             looked.add(path)

@@ -14,7 +14,7 @@ import yaml
 
 from fedsiege.arena.card import Card, Spec, check_entrants, flat
 from fedsiege.arena.card_file import load
-from fedsiege.arena.card_place import kept_at
+from fedsiege.arena.card_ref import kept_name
 from fedsiege.arena.config import RunConfig
 from fedsiege.arena.flags import NOISE, NONE, inner_of
 from fedsiege.arena.grid import Cell
@@ -105,7 +105,11 @@ class Plan:
     def _command(self, config: RunConfig, attack: Spec, defense: Spec, root: Path) -> str:
         attack, defense = exact(attack, self.card.attacks), exact(defense, self.card.defenses)
         # A card file may be edited; the one that is kept beside the runs is of this game for good.
-        kept = str(kept_at(self.card, root).resolve()) if self.source.endswith((".yaml", ".yml")) else ""
+        kept = (
+            str((root / self.card.folder / kept_name(self.card.hash)).resolve())
+            if self.source.endswith((".yaml", ".yml"))
+            else ""
+        )
         words = [*self.words(card=kept), "--attacks", attack, "--defenses", defense, "--seeds", str(config.seed)]
         words += ["--degrees", config.card.degree] if config.card and config.card.degree else []
         return shlex.join([*words, "--out", "again"])

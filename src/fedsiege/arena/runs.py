@@ -10,9 +10,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import yaml
@@ -270,75 +270,55 @@ def _rounds(
         meter.write()
         saved = time.perf_counter()
 
-    # Closing the file writes what is left of it, and so fails like any write.
-    with ExitStack() as stack:
-        stack.enter_context(_written(folder))
-        records = stack.enter_context(folder.rounds.open("a", encoding="utf-8"))
-        interrupt = stack.enter_context(Interrupt())
-        for record in _played(federation):
+    with _records(folder) as records, Interrupt() as interrupt:
+        for record in federation.rounds():
             spent = time.perf_counter() - started
             # Later ones may compile a kernel too, such as the first in which an upload is rejected.
             warm = readied() == kernels or not cold
-            records.write(json.dumps(record.to_json(), separators=(",", ":")) + "\n")
+            with _written(folder):
+                records.write(json.dumps(record.to_json(), separators=(",", ":")) + "\n")
             if not record.metrics and record.round != cold and warm:
                 timed, seconds = timed + 1, seconds + spent
-            with _aside():
-                if progress is not None:
-                    progress(record, spent)
-                told = stop is not None and stop()
+            if progress is not None:
+                progress(record, spent)
+            told = stop is not None and stop()
             due = record.round % every == 0 or time.perf_counter() - saved > PATIENCE
             if (due or interrupt.asked or told) and record.round < federation.config.rounds:
-                save()
+                with _written(folder):
+                    save()
                 if interrupt.asked:
                     raise KeyboardInterrupt
                 if told:
                     raise Stopped
             started, kernels = time.perf_counter(), readied()
-        records.flush()
-        os.fsync(records.fileno())
-        clock()
-
-
-class _OthersError(Exception):
-    """Carries an OSError that is none of the run folder's past those who look for one."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(str(error))
-        self.error = error
+        with _written(folder):
+            records.flush()
+            os.fsync(records.fileno())
+            clock()
 
 
 @contextmanager
-def _aside() -> Iterator[None]:
-    """Make an OSError of the work inside, such as of a file that an attack cannot find, an `_OthersError`."""
+def _records(folder: RunFolder) -> Iterator[TextIO]:
+    """Hold the file of records open; closing it writes what is left of it, and so fails like any write."""
+    with _written(folder):
+        file = folder.rounds.open("a", encoding="utf-8")
     try:
-        yield
-    except OSError as error:
-        raise _OthersError(error) from error
+        yield file
+    finally:
+        with _written(folder):
+            file.close()
 
 
 @contextmanager
 def _written(folder: RunFolder) -> Iterator[None]:
-    """Turn an OSError of what is written inside into one that names the folder, and let those of others pass."""
+    """Turn an OSError of what is written inside into one that names the folder and the remedy (RunError)."""
     try:
         yield
-    except _OthersError as error:
-        raise error.error from None
     except OSError as error:
         raise RunError(
             f"cannot write to {folder.path}: {error.strerror or error}; make room and start again: the run resumes "
             f"from its last checkpoint"
         ) from error
-
-
-def _played(federation: Federation) -> Iterator[RoundRecord]:
-    """Play the rounds that are left, `_aside`."""
-    rounds = federation.rounds()
-    while True:
-        with _aside():
-            record = next(rounds, None)
-        if record is None:
-            return
-        yield record
 
 
 def best_round(evaluations: list[dict[str, Any]], metric: str) -> dict[str, Any]:
@@ -394,8 +374,9 @@ def summarise(config: RunConfig, federation: Federation, folder: RunFolder) -> d
         expelled |= {*record.get("expelled", ()), *record.get("expelled_absent", ())}
         applied += record["applied"]
         # The loss is that of honest clients: without one that moved in the round there is none, and nothing is wrong.
-        still = {client for client, norm in zip(record["cohort"], record["norm"], strict=True) if norm == 0}
-        finite = finite and (record["loss"] is not None or (bad | still).issuperset(record["cohort"]))
+        if record["loss"] is None:
+            moved = {client for client, norm in zip(record["cohort"], record["norm"], strict=True) if norm != 0}
+            finite = finite and moved <= bad
         effort.add(record)
         for client in record["cohort"]:
             rounds.append(record["round"])

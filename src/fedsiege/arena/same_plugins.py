@@ -20,6 +20,9 @@ from fedsiege.data.cache import sha256
 from fedsiege.errors import RunError
 from fedsiege.source import PACKAGE
 
+_IMPORTED: dict[tuple[str, Path], str] = {}
+"""SHA-256 of the files of modules that this process has imported, as they were when first asked for."""
+
 
 def sums(config: RunConfig) -> dict[str, str]:
     """Return the SHA-256 of each plug-in file, by path, and of `modules`; DataError if one is unreadable.
@@ -28,9 +31,6 @@ def sums(config: RunConfig) -> dict[str, str]:
     """
     files = {file: registry.file_sum(Path(file)) or sha256(Path(file)) for file in config.plugins}
     return files | {name: _sum(name, path) for name, path in modules(config).items()}
-
-
-_IMPORTED: dict[tuple[str, Path], str] = {}
 
 
 def _sum(module: str, path: Path) -> str:

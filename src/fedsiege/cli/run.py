@@ -96,7 +96,7 @@ class Run:
 
 def _read_with(path: Path, assignments: tuple[str, ...]) -> RunConfig:
     """Read a configuration with some of its values replaced."""
-    from fedsiege.arena.card_claim import without_doubt
+    from fedsiege.arena.card_claim import judged
     from fedsiege.arena.config import parse
     from fedsiege.cli.overrides import apply
     from fedsiege.files import read_yaml
@@ -105,15 +105,15 @@ def _read_with(path: Path, assignments: tuple[str, ...]) -> RunConfig:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a mapping of sections")
     config = parse(apply(values, assignments), path.parent)
-    judged = without_doubt(config, path)
-    if config.card and not judged.card:
+    held = judged(config, path, altered=True)
+    if config.card and not held.card:
         err().print(
             f"note: card {config.card.id} is not at hand, so that nobody can tell what --set changes of it; "
             f"the run is stored without a card",
             markup=False,
             soft_wrap=True,
         )
-    return judged
+    return held
 
 
 def _show(result: dict[str, Any], path: Path) -> None:

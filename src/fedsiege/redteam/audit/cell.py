@@ -9,6 +9,7 @@ import random
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,9 @@ def run(job: Job) -> dict[str, Any]:
     with watched(defense_of(job)) as seen:
         red = None
         if job.attack != CLEAN:
-            told = lambda: seen.count_key  # noqa: E731
-            red = coalition(job.attack, job.malicious, seed=job.seed, items=job.items, count_key=told)
+            # The strategy, and so its metric, is known once the app has started.
+            key = partial(getattr, seen, "count_key")
+            red = coalition(job.attack, job.malicious, seed=job.seed, items=job.items, count_key=key)
         try:
             ENGINES[job.engine](job, server, client, red, nodes)
         except ConfigError as error:
