@@ -94,6 +94,7 @@ def test_who_stops_looking_waits_for_no_run_that_has_not_begun(stored: Path) -> 
         assert next(found).same
         found.close()  # type: ignore[attr-defined]
     assert sum(future.cancelled() for future in made) > 100
+    assert all(future.done() for future in made)
 
 
 def test_many_are_played_side_by_side(stored: Path, tmp_path: Path) -> None:

@@ -103,8 +103,9 @@ def replay_all(paths: Sequence[Path], rounds: int, jobs: int) -> Iterator[Replay
             for future in as_completed(waiting):
                 yield future.result()
         except BaseException as error:
-            # The context would play all that is left first.
-            pool.shutdown(wait=False, cancel_futures=True)
+            # The context would play all that is left first, and its own shutdown takes back an order to cancel.
+            for future in waiting:
+                future.cancel()
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise RunError("a process that played rounds again died, of memory perhaps; try fewer --jobs") from error
