@@ -105,3 +105,33 @@ def test_tables_with_gowalla_say_which_gowalla_it_is() -> None:
     assert pairs in PAGE
     assert any(pairs in note and "1,585,043" in note for note in AAAI23["aaai23-table1"].notes)
     assert not any(pairs in note for note in AAAI23["aaai23-table5"].notes)
+
+
+def test_what_the_page_says_of_the_board_is_on_the_board() -> None:
+    runs = json.loads((DOCS / "boards" / "rec-untargeted-v1.json").read_text("utf-8"))["runs"]
+    text = " ".join(PAGE.split())
+    seen = re.search(r"its first (\d+) runs of 500: all of seeds 0 to (\d), and (\d+) of seed (\d)", text)
+    assert seen is not None
+    count, last, more, begun = map(int, seen.groups())
+    seeds = [int(re.search(r"/seed(\d+)", r["path"])[1]) for r in runs]  # type: ignore[index]
+    assert (len(runs), [seeds.count(s) for s in range(last + 1)]) == (count, [100] * (last + 1))
+    assert (seeds.count(begun), begun) == (more, last + 1)
+
+    def mean(attack: str, defense: str) -> str:
+        mine = [
+            r["value"]
+            for r, seed in zip(runs, seeds, strict=True)
+            if seed <= last and (r["attack_label"], r["defense_label"]) == (attack, f"{defense} (byzantine=0.05)")
+        ]
+        assert len(mine) == last + 1
+        return f"{fmean(mine):.4f}"
+
+    union, attacks = "union+multikrum", sorted({r["attack_label"] for r in runs})
+    adaptive = "adaptive(clusterattack)"
+    assert f"Over seeds 0 to {last}, with Multi-Krum behind it, HR@5 falls from {mean('none', union)}" in text
+    assert (
+        f"to {mean(adaptive, union)}, which is less than Multi-Krum alone keeps, {mean(adaptive, 'multikrum')}" in text
+    )
+    assert f"as published leaves {mean('clusterattack', union)};" in text
+    worst, under = min((mean(a, "union-memory+multikrum"), a) for a in attacks)
+    assert f"keeps {worst} in its worst case, `{under}`" in text
