@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from tests.arena.games import TINY, Here, contents, grid
 
 LONG = {**TINY["federation"], "rounds": 400, "evaluate_every": 100, "project_every": 0}
 GAME: dict[str, Any] = {"federation": LONG, "seeds": [0]}
+WORK = b"ray::remote_work"
+"""How Ray names a process that is at a task of a grid."""
 
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,24 +87,39 @@ def test_ray_gives_what_this_machine_gives_and_a_second_node_is_used(
 
 
 def test_a_lost_workers_cell_is_run_again(cluster: Any, tmp_path: Path, whole: dict[str, bytes]) -> None:
-
-    executor = RayCluster(cluster.address)
+    session, over = cluster.head_node.get_session_dir_path().encode(), threading.Event()
     killed: list[int] = []
 
-    def kill(event: Event) -> None:
-        if event.kind != "progress" or killed:
-            return
-        # News may come after its cell has ended; then the next cell's worker is killed.
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            if b"ray::remote_work" in _bytes(path):
-                killed.append(int(path.parent.name))
-                os.kill(killed[0], signal.SIGKILL)
-                return
+    def under_way() -> bool:
+        return any(not (file.parent / "result.json").exists() for file in tmp_path.rglob("config.yaml"))
 
-    outcomes = run_cells(grid(tmp_path, **GAME), on_event=kill, executor=executor)
+    def working() -> list[int]:
+        """Processes of this cluster that are at a task."""
+        found = [int(file.parent.name) for file in Path("/proc").glob("[0-9]*/cmdline") if WORK in _bytes(file)]
+        return [pid for pid in found if session in _bytes(Path(f"/proc/{_parent(pid)}/cmdline"))]
+
+    def kill() -> None:
+        # News comes too late under load: all cells may have ended by then.
+        while not killed and not over.wait(0.005):
+            if under_way() and (found := working()):
+                os.kill(found[0], signal.SIGKILL)
+                killed.append(found[0])
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        outcomes = run_cells(grid(tmp_path, **GAME), executor=RayCluster(cluster.address))
+    finally:
+        over.set()
+        killer.join()
     assert killed
     assert [o.error for o in outcomes] == [None] * 4
     assert contents(tmp_path) == whole
+
+
+def _parent(pid: int) -> int:
+    fields = _bytes(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
 
 
 def _bytes(path: Path) -> bytes:
